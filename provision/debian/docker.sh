@@ -1,0 +1,221 @@
+#!/bin/sh
+# Installs Docker's engine, Compose (as `docker compose` and as `docker-compose`), Buildx, git, make
+# and curl, and proves that they answer. Runs as root in a Debian guest; may be run again.
+#
+#   docker.sh [--source debian]                      Debian's own packages (Debian 13 and later)
+#   docker.sh --source docker-ce --repository URL --key-url URL [--key-fingerprint HEX]
+#       --registry-mirror URL   a mirror of Docker Hub; may be repeated, the first is asked first
+#       --http-proxy URL        for apt, the engine and builds
+#       --dns ADDRESS           for the guest and its containers; may be repeated
+set -eu
+
+export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
+
+say() {
+    echo "docker: $1"
+}
+
+die() {
+    echo "docker: error: $1" >&2
+    exit 1
+}
+
+# Everything given ends up in a configuration file: no character may be special in any of them.
+checked() { # OPTION VALUE
+    case $2 in
+        '' | *[!A-Za-z0-9:/._@%~?=+,\[\]-]*) die "$1: not acceptable: '$2'" ;;
+    esac
+}
+
+source=debian repository='' key_url='' key_fingerprint='' mirrors='' http_proxy='' dns=''
+
+while [ $# -gt 0 ]; do
+    [ $# -ge 2 ] || die "$1: unknown, or its value is missing"
+    checked "$1" "$2"
+    case $1 in
+        --source) source=$2 ;;
+        --repository) repository=$2 ;;
+        --key-url) key_url=$2 ;;
+        --key-fingerprint) key_fingerprint=$2 ;;
+        --registry-mirror) mirrors="$mirrors $2" ;;
+        --http-proxy) http_proxy=$2 ;;
+        --dns) dns="$dns $2" ;;
+        *) die "$1: unknown option" ;;
+    esac
+    shift 2
+done
+
+case $source in
+    debian) ;;
+    docker-ce)
+        if [ -z "$repository" ] || [ -z "$key_url" ]; then
+            die "docker-ce needs --repository and --key-url"
+        fi
+        ;;
+    *) die "--source: debian or docker-ce, not '$source'" ;;
+esac
+
+json_list() { # WORD...: ["WORD", ...]
+    printf '['
+    separator=''
+    for word; do
+        printf '%s"%s"' "$separator" "$word"
+        separator=', '
+    done
+    printf ']'
+}
+
+host_of() { # URL: HOST[:PORT]
+    rest=${1#*://}
+    echo "${rest%%/*}"
+}
+
+# The DHCP client writes /etc/resolv.conf: it is told to put these in place of the ones it gets.
+configure_resolver() {
+    if [ -e /etc/dhcpcd.conf ]; then
+        sed -i '/^static domain_name_servers=/d' /etc/dhcpcd.conf
+        [ -z "$dns" ] || echo "static domain_name_servers=${dns# }" >> /etc/dhcpcd.conf
+    fi
+    if [ -e /etc/dhcp/dhclient.conf ]; then
+        sed -i '/^supersede domain-name-servers /d' /etc/dhcp/dhclient.conf
+        [ -z "$dns" ] || echo "supersede domain-name-servers $(echo "${dns# }" | sed 's/ /, /g');" >> /etc/dhcp/dhclient.conf
+    fi
+    [ -n "$dns" ] || return 0
+    say "name servers:$dns"
+    for address in $dns; do
+        echo "nameserver $address"
+    done > /etc/resolv.conf
+}
+
+configure_proxy() {
+    rm -f /etc/apt/apt.conf.d/90proxy /etc/systemd/system/docker.service.d/proxy.conf
+    [ -n "$http_proxy" ] || return 0
+    say "proxy: $http_proxy"
+    cat > /etc/apt/apt.conf.d/90proxy << EOF
+Acquire::http::Proxy "$http_proxy";
+Acquire::https::Proxy "$http_proxy";
+EOF
+    no_proxy=localhost,127.0.0.0/8,::1
+    for mirror in $mirrors; do
+        no_proxy="$no_proxy,$(host_of "$mirror")"
+    done
+    mkdir -p /etc/systemd/system/docker.service.d
+    cat > /etc/systemd/system/docker.service.d/proxy.conf << EOF
+[Service]
+Environment="HTTP_PROXY=$http_proxy" "HTTPS_PROXY=$http_proxy" "NO_PROXY=$no_proxy"
+EOF
+    # Builds and containers learn it from the client's configuration, new users from the skeleton.
+    for home in /root /etc/skel; do
+        mkdir -p $home/.docker
+        cat > $home/.docker/config.json << EOF
+{
+  "proxies": {
+    "default": {
+      "httpProxy": "$http_proxy",
+      "httpsProxy": "$http_proxy",
+      "noProxy": "$no_proxy"
+    }
+  }
+}
+EOF
+    done
+}
+
+# Comes before the packages, so that a new engine starts only once.
+configure_engine() {
+    insecure=''
+    for mirror in $mirrors; do
+        case $mirror in
+            # Without this BuildKit insists on TLS, whatever the mirror's address says.
+            http://*) insecure="$insecure $(host_of "$mirror")" ;;
+        esac
+    done
+    mkdir -p /etc/docker
+    {
+        echo '{'
+        # shellcheck disable=SC2086 # lists of words
+        {
+            [ -z "$mirrors" ] || echo "  \"registry-mirrors\": $(json_list $mirrors),"
+            [ -z "$insecure" ] || echo "  \"insecure-registries\": $(json_list $insecure),"
+            [ -z "$dns" ] || echo "  \"dns\": $(json_list $dns),"
+        }
+        echo '  "log-driver": "json-file",'
+        echo '  "log-opts": { "max-size": "10m", "max-file": "3" }'
+        echo '}'
+    } > /etc/docker/daemon.json.new
+    mv /etc/docker/daemon.json.new /etc/docker/daemon.json
+}
+
+# Whatever fails here is thrown away with the disk layer it was written to: no need to force each
+# file onto the disk, or to fetch descriptions in other languages.
+apt() {
+    apt-get -q -o Acquire::Languages=none -o Acquire::Retries=3 -o APT::Install-Recommends=false \
+        -o APT::Update::Error-Mode=any -o Dpkg::Options::=--force-unsafe-io -o Dpkg::Use-Pty=false "$@"
+}
+
+add_docker_ce() {
+    say "signing key of $repository"
+    apt install -y ca-certificates curl
+    mkdir -p /etc/apt/keyrings
+    key=/etc/apt/keyrings/docker.asc
+    curl --fail --silent --show-error --location ${http_proxy:+--proxy "$http_proxy"} \
+        --output $key.new "$key_url" || die "$key_url: not to be had"
+    if [ -n "$key_fingerprint" ]; then
+        apt install -y gpg
+        gpg --show-keys --with-colons $key.new | grep -qix "fpr:*$key_fingerprint:" ||
+            die "$key_url: not the key $key_fingerprint"
+    fi
+    mv $key.new $key
+    suite=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
+    echo "deb [signed-by=$key] $repository $suite stable" > /etc/apt/sources.list.d/docker.list
+}
+
+packages() {
+    echo ca-certificates curl git iptables make openssh-client
+    if [ "$source" = docker-ce ]; then
+        echo docker-ce docker-ce-cli containerd.io docker-buildx-plugin docker-compose-plugin
+    else
+        echo docker.io docker-cli docker-buildx docker-compose
+    fi
+}
+
+install_packages() {
+    # The index of manual pages has a timer of its own; after each package it is only waited for.
+    echo man-db man-db/auto-update boolean false | debconf-set-selections
+    rm -f /var/lib/man-db/auto-update
+    say "package lists"
+    apt update
+    if [ "$source" = docker-ce ]; then
+        add_docker_ce
+        apt update
+    elif [ -z "$(apt-cache policy docker-buildx)" ]; then
+        die "this Debian has no Compose 2 of its own: choose the source docker-ce"
+    fi
+    say "packages"
+    # shellcheck disable=SC2046 # a list of words
+    apt install -y $(packages)
+    apt clean
+    if [ "$source" = docker-ce ]; then
+        # The old spelling, for the many Makefiles that use it.
+        printf '#!/bin/sh\nexec docker compose "$@"\n' > /usr/local/bin/docker-compose
+        chmod 755 /usr/local/bin/docker-compose
+    fi
+}
+
+verify() {
+    say "engine $(docker info --format '{{.ServerVersion}}'), cgroup driver $(docker info --format '{{.CgroupDriver}}')"
+    say "docker compose $(docker compose version --short)"
+    say "docker-compose $(docker-compose version --short)"
+    say "$(docker buildx version)"
+}
+
+configure_resolver
+configure_proxy
+configure_engine
+if systemctl --quiet is-active docker; then
+    systemctl daemon-reload
+    systemctl restart docker
+fi
+install_packages
+systemctl --quiet enable --now docker
+verify

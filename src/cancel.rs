@@ -1,0 +1,50 @@
+//! Ctrl-C and SIGTERM as a flag that every wait and every transfer looks at.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context as _, Result};
+
+use crate::fault::{Cause, Fault};
+
+/// A shared flag: has the user asked to stop?
+#[derive(Debug, Clone, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// A flag that SIGINT, SIGTERM and SIGHUP raise. A second SIGINT ends the process at once, for the user who
+    /// does not want to wait for the clean-up.
+    ///
+    /// # Errors
+    /// When a signal handler cannot be installed.
+    pub fn on_signals() -> Result<Self> {
+        use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+        let flag = Arc::new(AtomicBool::new(false));
+        let code = i32::from(Cause::Interrupted.exit_code());
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            // Order matters: the conditional exit must see the flag as the first signal left it.
+            signal_hook::flag::register_conditional_shutdown(signal, code, Arc::clone(&flag))
+                .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&flag)))
+                .context("installing the signal handlers")?;
+        }
+        Ok(Self(flag))
+    }
+
+    /// Whether the user asked to stop.
+    pub fn is_raised(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    /// An error once the user asked to stop.
+    ///
+    /// # Errors
+    /// A [`Fault`] of [`Cause::Interrupted`].
+    pub fn check(&self) -> Result<()> {
+        if self.is_raised() {
+            return Err(Fault::new(Cause::Interrupted, "interrupted")
+                .hint("nothing finished is lost: the same command goes on from here")
+                .into());
+        }
+        Ok(())
+    }
+}

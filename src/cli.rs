@@ -1,0 +1,134 @@
+//! The command line: what can be typed. Each command's arguments are in a file of their own.
+
+pub mod cache;
+pub mod create;
+pub mod credentials;
+pub mod destroy;
+pub mod doctor;
+pub mod exec;
+mod exit_codes;
+pub mod guests;
+pub mod list;
+pub mod logs;
+mod machine;
+pub mod plan;
+mod settings;
+pub mod ssh;
+pub mod start;
+pub mod status;
+pub mod stop;
+pub mod url;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+pub use machine::Machine;
+pub use settings::Settings;
+
+/// From a Debian ISO and a project folder to a running, verified virtual machine.
+///
+/// `provision create` downloads and verifies the ISO, installs Debian in a virtual machine, adds Docker and your user,
+/// copies your project, runs its `make`, and checks that the site answers. Everything it did before is taken from the
+/// cache. Settings come from flags, PROVISION_* variables and ./provision.toml, in this order.
+#[derive(Debug, Parser)]
+#[command(
+    name = "provision",
+    version,
+    propagate_version = true,
+    after_help = "`provision help COMMAND` explains a command; `provision --help` lists the exit codes.",
+    after_long_help = exit_codes::help(),
+    arg_required_else_help = true,
+    max_term_width = 100
+)]
+pub struct Cli {
+    /// What every command understands.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every command understands.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Output")]
+pub struct Global {
+    /// Print events and results as JSON, one object per line, on standard output
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Tell more; show all of what programs in the guest print
+    #[arg(short, long, global = true, conflicts_with = "quiet")]
+    pub verbose: bool,
+    /// Tell only results, warnings and errors
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// When to use colours; `auto` honours `NO_COLOR` and uses them on a terminal only
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "WHEN",
+        default_value_t,
+        hide_possible_values = false
+    )]
+    pub color: Color,
+}
+
+/// When to use colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless `NO_COLOR` is set.
+    #[default]
+    Auto,
+    /// Always, into files too.
+    Always,
+    /// Never, not even on a terminal.
+    Never,
+}
+
+/// A command with its arguments.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make the machine, or bring it up to date, and start it
+    ///
+    /// Runs every stage that is not cached: media, install, docker, account, project, verify. After a failure or an
+    /// interruption the same command goes on from the last stage that ended. When nothing has changed, the machine is
+    /// only started.
+    Create(create::Args),
+    /// Show what `create` would do and why, without doing it
+    Plan(plan::Args),
+    /// Show one machine: whether it runs, its ports, its stages
+    Status(status::Args),
+    /// List the machines on this host
+    List(list::Args),
+    /// Start a stopped machine
+    Start(start::Args),
+    /// Shut a machine down
+    Stop(stop::Args),
+    /// Open a shell in the guest, or run a command with a terminal
+    Ssh(ssh::Args),
+    /// Run a command in the guest and exit with its code
+    Exec(exec::Args),
+    /// Show what was logged: the console, the installer, make
+    Logs(logs::Args),
+    /// Show how to reach the site from this host
+    Url(url::Args),
+    /// Show the guest user's password
+    Credentials(credentials::Args),
+    /// Delete a machine; the cache stays
+    Destroy(destroy::Args),
+    /// Check this host: packages, accelerator, disk space, ports
+    Doctor(doctor::Args),
+    /// Look after the cache of ISOs and checkpoints
+    Cache(cache::Args),
+    /// List the guest definitions
+    Guests(guests::Args),
+}
+
+/// The command line of this process; prints help or an error and ends the process where clap does (code 2 for wrong
+/// usage).
+pub fn parse() -> Cli {
+    Cli::parse()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,100 @@
+//! What every command has at hand.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+use super::{Machine, Settings};
+use crate::cancel::Cancel;
+use crate::config::{self, AcceleratorChoice, Config};
+use crate::event::Events;
+use crate::guest;
+use crate::host;
+use crate::instance::{Instance, Record};
+use crate::machine::accelerator::Accelerator;
+use crate::machine::qemu::arguments::Size;
+use crate::machine::qemu::choose;
+use crate::paths::Paths;
+use crate::report::Output;
+use crate::stage::Host;
+
+/// The program's surroundings, set up once.
+pub struct App {
+    /// Where things are kept.
+    pub paths: Paths,
+    /// The folder from which the program was started.
+    pub cwd: PathBuf,
+    /// Whether the user asked to stop.
+    pub cancel: Cancel,
+    /// Where events go.
+    pub events: Events,
+    /// Where results go.
+    pub output: Output,
+}
+
+impl App {
+    /// The whole configuration.
+    ///
+    /// # Errors
+    /// All that is wrong with it at once.
+    pub fn config(&self, settings: &Settings) -> Result<Config> {
+        let file = settings.config.as_deref().and_then(Path::parent);
+        let dir = file.map_or_else(|| self.cwd.clone(), |dir| self.cwd.join(dir));
+        config::load(settings, &self.cwd, &guest::names(Some(&dir)))
+    }
+
+    /// The machine that a command is about; it need not have been made.
+    ///
+    /// # Errors
+    /// When it cannot be told which.
+    pub fn instance(&self, machine: &Machine) -> Result<Instance> {
+        let existing: Vec<_> = Instance::all(&self.paths)?.into_iter().map(|instance| instance.name).collect();
+        let name = machine.choose(&self.cwd, &existing)?;
+        Ok(Instance::new(&self.paths, &name))
+    }
+
+    /// How machines of the given size are started on this host. Emulation is said aloud.
+    ///
+    /// # Errors
+    /// When QEMU is missing, too old, or cannot do what the user asks.
+    pub fn host(&self, wish: AcceleratorChoice, size: Size) -> Result<Host> {
+        let qemu = host::qemu(&self.cancel)?;
+        let chosen = choose::choose(wish, &qemu.path, &qemu.version.to_string(), &self.paths.cache, &self.cancel)?;
+        if let (Accelerator::Tcg, Some(because)) = (chosen.accelerator, &chosen.because) {
+            self.events.note(format!(
+                "the processor is emulated ({because}): everything works, but a first `create` takes half an hour or \
+                 more instead of minutes"
+            ));
+        }
+        Ok(Host {
+            qemu: qemu.path,
+            accelerator: chosen.accelerator,
+            size,
+            events: self.events.clone(),
+            cancel: self.cancel.clone(),
+        })
+    }
+
+    /// How the machine of `record` is started on this host.
+    ///
+    /// # Errors
+    /// When QEMU is missing or too old.
+    pub fn host_of(&self, record: &Record) -> Result<Host> {
+        let wish = match record.accelerator {
+            Accelerator::Tcg => AcceleratorChoice::Tcg,
+            Accelerator::Kvm | Accelerator::Hvf => AcceleratorChoice::Auto,
+        };
+        let size = Size { cpus: record.cpus, memory_mib: record.memory_mib };
+        let qemu = host::qemu(&self.cancel)?;
+        let version = qemu.version.to_string();
+        let chosen = choose::choose(wish, &qemu.path, &version, &self.paths.cache, &self.cancel)
+            .context("choosing an accelerator")?;
+        Ok(Host {
+            qemu: qemu.path,
+            accelerator: chosen.accelerator,
+            size,
+            events: self.events.clone(),
+            cancel: self.cancel.clone(),
+        })
+    }
+}

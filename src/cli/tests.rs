@@ -1,0 +1,100 @@
+use std::collections::BTreeSet;
+
+use clap::CommandFactory as _;
+
+use super::*;
+use crate::config::{Place, SETTINGS, Setting};
+use crate::fault::Cause;
+
+fn parsed(line: &str) -> Cli {
+    Cli::try_parse_from(line.split(' ')).unwrap()
+}
+
+fn refused(line: &str) -> String {
+    Cli::try_parse_from(line.split(' ')).unwrap_err().to_string()
+}
+
+#[test]
+fn the_command_line_is_sound() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn every_setting_has_its_flag_and_variable() {
+    let command = Cli::command();
+    for name in ["create", "plan"] {
+        let command = command.find_subcommand(name).unwrap();
+        let flags: BTreeSet<_> = command
+            .get_arguments()
+            .filter_map(|arg| Some((arg.get_long()?, arg.get_env()?.to_str()?)))
+            .collect();
+        for flag in SETTINGS.iter().filter_map(|spec| spec.flag) {
+            assert!(flags.contains(&flag), "{name} lacks {flag:?}");
+        }
+    }
+}
+
+#[test]
+fn every_argument_has_help() {
+    fn check(command: &clap::Command) {
+        assert!(
+            command.get_about().is_some() || command.get_name() == "help",
+            "{}",
+            command.get_name()
+        );
+        for arg in command.get_arguments() {
+            assert!(arg.get_help().is_some(), "{} {}", command.get_name(), arg.get_id());
+        }
+        command.get_subcommands().for_each(check);
+    }
+    let mut command = Cli::command();
+    command.build();
+    check(&command);
+}
+
+#[test]
+fn settings_keep_their_text_and_place() {
+    let Command::Create(args) = parsed("provision create --login root --cpus none --json").command else {
+        panic!("not create");
+    };
+    let given: Vec<_> = args
+        .settings
+        .given
+        .iter()
+        .map(|g| (g.setting, g.text.as_str(), g.place.clone()))
+        .collect();
+    assert_eq!(
+        given,
+        [
+            (Setting::Login, "root", Place::Flag("--login".to_owned())),
+            (Setting::Cpus, "none", Place::Flag("--cpus".to_owned())),
+        ]
+    );
+}
+
+#[test]
+fn commands_in_the_guest_keep_their_words() {
+    let Command::Exec(args) = parsed("provision exec --name eval -- ls -l --json").command else {
+        panic!("not exec");
+    };
+    assert_eq!(args.command, ["ls", "-l", "--json"]);
+    assert_eq!(args.machine.name.unwrap().as_str(), "eval");
+    assert!(refused("provision exec").contains("<CMD>"));
+    assert!(refused("provision status --name ../x").contains("cannot be a machine's name"));
+}
+
+#[test]
+fn global_flags_stand_anywhere() {
+    assert!(parsed("provision --json list").global.json);
+    assert!(parsed("provision list --json").global.json);
+    assert!(refused("provision list -q -v").contains("cannot be used with"));
+}
+
+#[test]
+fn the_long_help_tells_every_exit_code() {
+    let help = Cli::command().render_long_help().to_string();
+    for cause in Cause::ALL {
+        let code = format!("\n  {:>3}  ", cause.exit_code());
+        assert!(help.contains(&code), "{cause:?} in {help}");
+    }
+}

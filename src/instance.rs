@@ -1,0 +1,263 @@
+//! The folder of one machine.
+//!
+//! ```text
+//! machines/NAME/machine.json    the record: what it is made of, its ports, where its disk is
+//! machines/NAME/lock            held while a command changes the machine
+//! machines/NAME/disk.qcow2      what the machine wrote since `create`; an overlay on the last checkpoint
+//! machines/NAME/identity/       the key pairs and the password of its login (0600)
+//! machines/NAME/run/            QEMU's socket, PID, message log and the console of the last start
+//! machines/NAME/work/STAGE/     a stage being run: its disk and logs; gone when it is done
+//! machines/NAME/logs/STAGE/     what a stage's last run left: console, installer's log, output
+//! machines/NAME/failure-TIME/   the same and more of a run that failed
+//! ```
+
+mod failure;
+
+pub use failure::bundle;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use fs_err as fs;
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Login, MachineName};
+use crate::event::Stage;
+use crate::fault::{Cause, Fault};
+use crate::key::Key;
+use crate::lock::Lock;
+use crate::machine::accelerator::Accelerator;
+use crate::machine::qemu;
+use crate::paths::Paths;
+
+const RECORD: &str = "machine.json";
+
+/// How far a machine is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", tag = "phase", content = "stage")]
+pub enum Phase {
+    /// `create` works on this stage, or was interrupted in it.
+    Building(Stage),
+    /// This stage failed and the machine was kept as it was.
+    Failed(Stage),
+    /// Made whole.
+    Made,
+}
+
+/// What is remembered of a machine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// The guest's user.
+    pub login: Login,
+    /// The guest definition.
+    pub guest: String,
+    /// When `create` was first run for it.
+    pub made: jiff::Timestamp,
+    /// How far it is.
+    #[serde(flatten)]
+    pub phase: Phase,
+    /// The checkpoint under its disk.
+    pub layer: Option<Key>,
+    /// The port on 127.0.0.1 that leads to the guest's 443.
+    pub https_port: u16,
+    /// The port on 127.0.0.1 that leads to the guest's 22.
+    pub ssh_port: u16,
+    /// Virtual CPUs.
+    pub cpus: u32,
+    /// Memory in MiB.
+    pub memory_mib: u64,
+    /// What ran it last.
+    pub accelerator: Accelerator,
+    /// The project folder on the host.
+    pub project: PathBuf,
+}
+
+/// A machine's folder.
+#[derive(Debug, Clone)]
+pub struct Instance {
+    /// Its name.
+    pub name: MachineName,
+    dir: PathBuf,
+}
+
+impl Instance {
+    /// The machine `name`, there or not.
+    pub fn new(paths: &Paths, name: &MachineName) -> Self {
+        Self {
+            name: name.clone(),
+            dir: paths.machines.join(name.as_str()),
+        }
+    }
+
+    /// Every machine of this user, by name.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn all(paths: &Paths) -> Result<Vec<Self>> {
+        if !paths.machines.exists() {
+            return Ok(Vec::new());
+        }
+        let mut all = Vec::new();
+        for entry in fs::read_dir(&paths.machines)? {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            if let Ok(name) = MachineName::try_from(name) {
+                let instance = Self::new(paths, &name);
+                if instance.dir.join(RECORD).exists() {
+                    all.push(instance);
+                }
+            }
+        }
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(all)
+    }
+
+    /// Its folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Its disk.
+    pub fn disk(&self) -> PathBuf {
+        self.dir.join("disk.qcow2")
+    }
+
+    /// The key pairs and the password of its login.
+    pub fn identity(&self) -> PathBuf {
+        self.dir.join("identity")
+    }
+
+    /// Where the machine that the user works with runs.
+    pub fn run_dir(&self) -> PathBuf {
+        self.dir.join("run")
+    }
+
+    /// Where the work of a stage lies while it runs.
+    pub fn work_dir(&self, stage: Stage) -> PathBuf {
+        self.dir.join("work").join(stage.name())
+    }
+
+    /// What the last run of a stage left.
+    pub fn logs(&self, stage: Stage) -> PathBuf {
+        self.dir.join("logs").join(stage.name())
+    }
+
+    /// Keeps other commands from changing the machine.
+    ///
+    /// # Errors
+    /// A [`Cause::Busy`] fault when another command is at it.
+    pub fn lock(&self) -> Result<Lock> {
+        private_folder(&self.dir)?;
+        let lock = Lock::try_take(&self.dir.join("lock"))?;
+        lock.with_context(|| {
+            Fault::new(
+                Cause::Busy,
+                format!("another provision command works on the machine {}", self.name),
+            )
+            .hint("wait for it to end, or make another machine with `--name NAME`")
+        })
+    }
+
+    /// What is remembered of it; `None` if it was never made.
+    ///
+    /// # Errors
+    /// When the record cannot be read.
+    pub fn record(&self) -> Result<Option<Record>> {
+        let file = self.dir.join(RECORD);
+        let bytes = match fs::read(&file) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            other => other?,
+        };
+        let record = serde_json::from_slice(&bytes);
+        record.with_context(|| format!("reading {}", file.display()))
+    }
+
+    /// The record of a machine that must be there.
+    ///
+    /// # Errors
+    /// A [`Cause::Usage`] fault when it is not.
+    pub fn require(&self) -> Result<Record> {
+        self.record()?.with_context(|| {
+            Fault::new(Cause::Usage, format!("there is no machine {}", self.name))
+                .hint("`provision list` names the machines of this host; `provision create` makes one")
+        })
+    }
+
+    /// Remembers `record`.
+    ///
+    /// # Errors
+    /// When it cannot be written; the former one stays then.
+    pub fn remember(&self, record: &Record) -> Result<()> {
+        let mut file = tempfile::NamedTempFile::new_in(&self.dir).context("writing the machine's record")?;
+        serde_json::to_writer_pretty(&mut file, record)?;
+        file.as_file().sync_all()?;
+        file.persist(self.dir.join(RECORD)).context("writing the machine's record")?;
+        Ok(())
+    }
+
+    /// The run folder in which the machine would be running now: the user's, or that of a stage that failed and was
+    /// kept.
+    pub fn live_dir(&self, record: &Record) -> PathBuf {
+        match record.phase {
+            Phase::Failed(stage) => self.work_dir(stage),
+            _ => self.run_dir(),
+        }
+    }
+
+    /// Whether it runs.
+    pub fn runs(&self, record: &Record) -> bool {
+        qemu::runs(&self.live_dir(record))
+    }
+
+    /// Ends and removes what an interrupted or failed stage left. The caller holds the lock.
+    ///
+    /// # Errors
+    /// When something cannot be ended or removed.
+    pub fn clear_work(&self) -> Result<()> {
+        for stage in Stage::ALL {
+            let dir = self.work_dir(stage);
+            if dir.exists() {
+                qemu::end_leftover(&dir)?;
+                fs::remove_dir_all(&dir)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the folder in which `stage` works, empty.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn new_work_dir(&self, stage: Stage) -> Result<PathBuf> {
+        let dir = self.work_dir(stage);
+        if dir.exists() {
+            qemu::end_leftover(&dir)?;
+            fs::remove_dir_all(&dir)?;
+        }
+        fs::create_dir_all(&dir)?;
+        Ok(dir)
+    }
+
+    /// Removes the machine: ends what runs, then the folder. The caller holds the lock.
+    ///
+    /// # Errors
+    /// When something cannot be ended or removed.
+    pub fn destroy(&self) -> Result<()> {
+        qemu::end_leftover(&self.run_dir())?;
+        self.clear_work()?;
+        fs::remove_dir_all(&self.dir).with_context(|| format!("removing the machine {}", self.name))
+    }
+}
+
+/// Makes a folder that only the user may enter: it holds keys and disks.
+fn private_folder(dir: &Path) -> Result<()> {
+    use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt};
+    if let Some(parent) = dir.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    match std::fs::DirBuilder::new().mode(0o700).create(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            Err(error).with_context(|| format!("making the folder {}", dir.display()))
+        }
+        _ => Ok(fs::set_permissions(dir, PermissionsExt::from_mode(0o700))?),
+    }
+}

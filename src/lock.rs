@@ -1,0 +1,76 @@
+//! Locks between processes. The kernel drops a lock when its holder dies, so none is ever left behind.
+
+use std::fs::TryLockError;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use fs_err as fs;
+
+use crate::cancel::Cancel;
+use crate::wait::Wait;
+
+/// How long somebody else may hold a lock: the longest stage, emulated, on a slow host.
+const LIMIT: Duration = Duration::from_secs(3 * 3600);
+
+/// A lock, held until it is dropped.
+#[derive(Debug)]
+pub struct Lock {
+    // flock(2) belongs to the open file.
+    _file: std::fs::File,
+}
+
+impl Lock {
+    /// Takes the lock `file` if it is free.
+    ///
+    /// # Errors
+    /// When the file cannot be made or locked.
+    pub fn try_take(file: &Path) -> Result<Option<Self>> {
+        if let Some(folder) = file.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        let open = fs::OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(file)?
+            .into_file();
+        match open.try_lock() {
+            Ok(()) => Ok(Some(Self { _file: open })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => {
+                Err(error).with_context(|| format!("locking {}", file.display()))
+            }
+        }
+    }
+
+    /// Takes the lock `file`, waiting for another holder; `on_wait` is called once if there is one.
+    ///
+    /// # Errors
+    /// When the file cannot be made or locked, or the user interrupts.
+    pub fn wait(file: &Path, cancel: &Cancel, on_wait: impl FnOnce()) -> Result<Self> {
+        if let Some(lock) = Self::try_take(file)? {
+            return Ok(lock);
+        }
+        on_wait();
+        Wait::new(format!("the lock {}", file.display()), LIMIT)
+            .cancel(cancel)
+            .until(|| Self::try_take(file))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_holder_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("sub/lock");
+        let held = Lock::try_take(&file).unwrap();
+        assert!(held.is_some());
+        assert!(Lock::try_take(&file).unwrap().is_none());
+        drop(held);
+        assert!(Lock::wait(&file, &Cancel::default(), || panic!("it is free")).is_ok());
+    }
+}

@@ -1,0 +1,156 @@
+//! A virtual machine, whatever runs it. Machines know nothing of guests: a stage joins the two.
+
+pub mod accelerator;
+pub mod qemu;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::cancel::Cancel;
+use crate::fault::Fault;
+use crate::wait::Wait;
+
+/// What a machine starts from.
+#[derive(Debug, Clone)]
+pub struct Boot {
+    /// The machine's name, for the host's process list.
+    pub name: String,
+    /// The disk that the guest may write to.
+    pub disk: PathBuf,
+    /// An installation medium.
+    pub cdrom: Option<PathBuf>,
+    /// A kernel to boot instead of what the disk's boot loader says.
+    pub kernel: Option<DirectKernel>,
+    /// Ports on the host's 127.0.0.1 that lead into the guest.
+    pub forwards: Vec<Forward>,
+    /// Whether the disk must survive a crash of the host.
+    pub durability: Durability,
+    /// Folder for the machine's socket, logs and PID; must exist.
+    pub run_dir: PathBuf,
+}
+
+impl Boot {
+    /// The first serial port's log: the guest's console.
+    pub fn console(&self) -> PathBuf {
+        self.run_dir.join("console.log")
+    }
+
+    /// The second serial port's log: the installer's syslog.
+    pub fn installer_log(&self) -> PathBuf {
+        self.run_dir.join("installer.log")
+    }
+}
+
+/// A kernel booted without a boot loader.
+#[derive(Debug, Clone)]
+pub struct DirectKernel {
+    /// The kernel's file on the host.
+    pub kernel: PathBuf,
+    /// The initial RAM disk's file on the host.
+    pub initrd: PathBuf,
+    /// The kernel's command line.
+    pub arguments: String,
+}
+
+/// One forwarded TCP port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Forward {
+    /// On the host's 127.0.0.1.
+    pub host: u16,
+    /// In the guest.
+    pub guest: u16,
+}
+
+/// Whether what the guest flushes must reach the host's disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// The disk is thrown away unless the stage succeeds, and synced then: flushes cost time for nothing.
+    Scratch,
+    /// The disk is the user's.
+    Kept,
+}
+
+/// Whether a machine runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// It runs.
+    Running,
+    /// The guest powered off, or the machine was never started.
+    Off,
+}
+
+/// Numbers that grow while a guest does something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Activity {
+    /// Bytes written to the disk.
+    pub disk_written: u64,
+    /// Bytes read from disk and medium.
+    pub disk_read: u64,
+}
+
+/// A machine and its driver.
+pub trait Machine {
+    /// Starts it. It ends with this process unless it is released.
+    ///
+    /// # Errors
+    /// With the driver's own message when it does not come up.
+    fn start(&mut self, boot: &Boot) -> Result<()>;
+
+    /// Whether it runs.
+    ///
+    /// # Errors
+    /// With the driver's own message when it died.
+    fn state(&mut self) -> Result<State>;
+
+    /// What the guest has done so far.
+    ///
+    /// # Errors
+    /// When the driver does not answer.
+    fn activity(&mut self) -> Result<Activity>;
+
+    /// Presses the power button.
+    ///
+    /// # Errors
+    /// When the driver does not answer.
+    fn press_power(&mut self) -> Result<()>;
+
+    /// Ends it at once.
+    ///
+    /// # Errors
+    /// When its end cannot be seen.
+    fn kill(&mut self) -> Result<()>;
+
+    /// Writes what the guest's screen shows to `file` as a PNG.
+    ///
+    /// # Errors
+    /// When there is no screen or the driver does not answer.
+    fn screenshot(&mut self, file: &Path) -> Result<()>;
+
+    /// Lets it run on after this process has ended.
+    ///
+    /// # Errors
+    /// When it has died.
+    fn release(&mut self) -> Result<()>;
+}
+
+/// Asks the guest to power off, and ends the machine when it does not within `limit`.
+///
+/// # Errors
+/// When the user interrupts, or the machine died before.
+pub fn shut_down(machine: &mut dyn Machine, limit: Duration, cancel: &Cancel) -> Result<()> {
+    if machine.state()? == State::Off {
+        return Ok(());
+    }
+    machine.press_power()?;
+    let waited = Wait::new("the guest to power off", limit)
+        .cancel(cancel)
+        .until(|| Ok((machine.state()? == State::Off).then_some(())));
+    match waited {
+        Err(error) if Fault::exit_code(&error) == crate::fault::Cause::Timeout.exit_code() => {
+            machine.kill()
+        }
+        other => other,
+    }
+}

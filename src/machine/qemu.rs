@@ -1,0 +1,168 @@
+//! The QEMU driver.
+
+pub mod arguments;
+pub mod choose;
+pub mod image;
+mod probe;
+mod qmp;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use fs_err as fs;
+
+use self::arguments::Size;
+use crate::cancel::Cancel;
+use crate::fault::{Cause, Fault};
+use crate::machine::accelerator::Accelerator;
+use crate::machine::{Activity, Boot, Machine, State};
+use crate::process::guardian::{Guarded, PID_FILE};
+use crate::process::{self, CommandLine};
+use crate::wait::Wait;
+
+/// How long QEMU may take to open its control socket; it opens it before the guest starts.
+const START_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long QEMU may take to end after it was told to; a disk's cache may have to be written.
+const END_LIMIT: Duration = Duration::from_secs(60);
+
+/// A machine under QEMU.
+#[derive(Debug)]
+pub struct Qemu {
+    program: PathBuf,
+    accelerator: Accelerator,
+    size: Size,
+    run_dir: PathBuf,
+    cancel: Cancel,
+    /// `None` for a machine that another `provision` started.
+    guarded: Option<Guarded>,
+}
+
+impl Qemu {
+    /// A machine whose socket, PID and logs are, or will be, in `run_dir`.
+    pub fn new(
+        program: &Path,
+        accelerator: Accelerator,
+        size: Size,
+        run_dir: &Path,
+        cancel: &Cancel,
+    ) -> Self {
+        Self {
+            program: program.to_owned(),
+            accelerator,
+            size,
+            run_dir: run_dir.to_owned(),
+            cancel: cancel.clone(),
+            guarded: None,
+        }
+    }
+
+    fn died(guarded: &Guarded) -> anyhow::Error {
+        let output = guarded.output();
+        let said = match output.is_empty() {
+            true => "it said nothing".to_owned(),
+            false => output,
+        };
+        Fault::new(Cause::Machine, format!("QEMU ended with an error: {said}"))
+            .hint("`provision doctor` checks QEMU and its accelerator")
+            .into()
+    }
+}
+
+/// Ends what an interrupted run left in `run_dir`, if anything of it still runs.
+///
+/// # Errors
+/// When it cannot be ended.
+pub fn end_leftover(run_dir: &Path) -> Result<()> {
+    let file = run_dir.join(PID_FILE);
+    let Some(pid) = fs::read_to_string(&file).ok().and_then(|text| text.trim().parse().ok()) else {
+        return Ok(());
+    };
+    if process::is_ours(pid, run_dir) {
+        process::kill(pid)?;
+        Wait::new(format!("process {pid} to end"), END_LIMIT)
+            .until(|| Ok((!process::is_ours(pid, run_dir)).then_some(())))?;
+    }
+    match fs::remove_file(&file) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).context("removing the PID of an ended machine")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether the machine of `run_dir` runs, whoever started it.
+pub fn runs(run_dir: &Path) -> bool {
+    qmp::answers(run_dir)
+}
+
+impl Machine for Qemu {
+    fn start(&mut self, boot: &Boot) -> Result<()> {
+        let line = CommandLine::new(
+            &self.program,
+            arguments::arguments(boot, self.accelerator, self.size),
+        );
+        // A socket of an earlier run would answer nobody, but it would be there.
+        let _ = fs::remove_file(self.run_dir.join(arguments::QMP_SOCKET));
+        fs::write(self.run_dir.join("command"), line.to_string())?;
+        let mut guarded = Guarded::start(&line, &self.run_dir)?;
+        Wait::new("QEMU to start", START_LIMIT)
+            .cancel(&self.cancel)
+            .until(|| {
+                if guarded.ended()?.is_some() {
+                    return Err(Self::died(&guarded));
+                }
+                Ok(qmp::answers(&self.run_dir).then_some(()))
+            })?;
+        self.guarded = Some(guarded);
+        Ok(())
+    }
+
+    fn state(&mut self) -> Result<State> {
+        let Some(guarded) = &mut self.guarded else {
+            return Ok(match qmp::answers(&self.run_dir) {
+                true => State::Running,
+                false => State::Off,
+            });
+        };
+        match guarded.ended()? {
+            None => Ok(State::Running),
+            Some(status) if status.success() => Ok(State::Off),
+            Some(_) => Err(Self::died(guarded)),
+        }
+    }
+
+    fn activity(&mut self) -> Result<Activity> {
+        qmp::activity(&self.run_dir)
+    }
+
+    fn press_power(&mut self) -> Result<()> {
+        qmp::power_down(&self.run_dir)
+    }
+
+    fn kill(&mut self) -> Result<()> {
+        if let Some(mut guarded) = self.guarded.take() {
+            return guarded.end();
+        }
+        if qmp::answers(&self.run_dir) {
+            qmp::quit(&self.run_dir)?;
+            let run_dir = &self.run_dir;
+            Wait::new("QEMU to end", END_LIMIT)
+                .until(|| Ok((!run_dir.join(PID_FILE).exists()).then_some(())))?;
+        }
+        Ok(())
+    }
+
+    fn screenshot(&mut self, file: &Path) -> Result<()> {
+        qmp::screenshot(&self.run_dir, file)
+    }
+
+    fn release(&mut self) -> Result<()> {
+        match &mut self.guarded {
+            Some(guarded) => guarded.release(),
+            None if qmp::answers(&self.run_dir) => Ok(()),
+            None => bail!(Fault::new(Cause::Machine, "the machine does not run")),
+        }
+    }
+}

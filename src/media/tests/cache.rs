@@ -1,0 +1,166 @@
+//! What is in the cache already.
+
+use std::sync::Arc;
+
+use fs_err as fs;
+
+use super::world::{FILE, NAME, SIGNATURE, SIZE, SUMS, World, bytes};
+use crate::fault::Cause;
+use crate::media::testing::Flaw;
+use crate::media::{Request, cached, list};
+
+#[test]
+fn a_damaged_iso_is_set_aside_and_fetched_again() {
+    let world = World::new();
+    world.obtain().holding(&world.content);
+    fs::write(world.place(), bytes(SIZE, 9)).unwrap();
+    world.server.spoil(FILE, (0..3).map(|_| vec![Flaw::Status(503)]));
+    let outcome = world.obtain();
+    assert!(outcome.result.is_err());
+    assert!(outcome.warnings()[0].contains("damaged"), "{:?}", outcome.warnings());
+    let damaged = world.place().with_extension("iso.damaged");
+    assert!(damaged.exists() && !world.place().exists());
+    world.obtain().holding(&world.content);
+    assert!(!damaged.exists());
+}
+
+#[test]
+fn a_newer_release_is_taken_when_asked_to_refresh() {
+    let world = World::new();
+    world.obtain().holding(&world.content);
+    let newer = bytes(SIZE, 3);
+    world.publish("debian-13.3.0-amd64-netinst.iso", &newer);
+    world.obtain().holding(&world.content);
+    let request = Request {
+        refresh: true,
+        ..world.request()
+    };
+    world.obtain_as(&request).holding(&newer);
+    assert_eq!(list(&world.cache()).unwrap().len(), 2);
+}
+
+/// Makes the kept resolution look `hours` old.
+fn age(world: &World, hours: u64) {
+    for entry in fs::read_dir(world.cache().join("resolved")).unwrap() {
+        let path = entry.unwrap().path();
+        let mut kept: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        let at = kept["at"].as_u64().unwrap() - hours * 3600;
+        kept["at"] = at.into();
+        fs::write(&path, kept.to_string()).unwrap();
+    }
+}
+
+#[test]
+fn after_a_day_the_mirror_is_asked_again() {
+    let world = World::new();
+    world.obtain().holding(&world.content);
+    let newer = bytes(SIZE, 3);
+    world.publish("debian-13.3.0-amd64-netinst.iso", &newer);
+    age(&world, 23);
+    world.obtain().holding(&world.content);
+    age(&world, 2);
+    assert!(!cached(&world.request(), &world.cache()).unwrap().unwrap().fresh);
+    world.obtain().holding(&newer);
+}
+
+#[test]
+fn without_network_an_older_release_is_used_with_a_warning() {
+    let world = World::new();
+    world.obtain().holding(&world.content);
+    age(&world, 48);
+    world.server.spoil(SUMS, (0..3).map(|_| vec![Flaw::Status(503)]));
+    let outcome = world.obtain().holding(&world.content);
+    assert!(
+        outcome.warnings().iter().any(|w| w.contains("no mirror answers")),
+        "{:?}",
+        outcome.warnings()
+    );
+    // A wrong signature is not a missing network.
+    world.server.put(SIGNATURE, "-----BEGIN PGP SIGNATURE-----");
+    assert_eq!(world.obtain().fault().0, Cause::Verification);
+}
+
+#[test]
+fn without_network_and_cache_the_error_says_so() {
+    let world = World::new();
+    world.server.spoil(SUMS, (0..3).map(|_| vec![Flaw::Status(503)]));
+    let (cause, text, hint) = world.obtain().fault();
+    assert_eq!(cause, Cause::Network);
+    assert!(text.contains("503") && hint.contains("HTTPS_PROXY"), "{text} {hint}");
+}
+
+#[test]
+fn a_kept_list_is_verified_again() {
+    let world = World::new();
+    world.obtain().holding(&world.content);
+    for entry in fs::read_dir(world.cache().join("resolved")).unwrap() {
+        let path = entry.unwrap().path();
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, text.replace(NAME, "debian-13.9.0-amd64-netinst.iso")).unwrap();
+    }
+    assert_eq!(cached(&world.request(), &world.cache()).unwrap(), None);
+    world.server.asked();
+    world.obtain().holding(&world.content);
+    assert_eq!(world.server.count(SUMS), 1, "the mirror is asked anew");
+}
+
+#[test]
+fn what_is_known_is_told_without_network_or_content() {
+    let world = World::new();
+    assert_eq!(cached(&world.request(), &world.cache()).unwrap(), None);
+    assert!(list(&world.cache()).unwrap().is_empty());
+    let iso = world.obtain().result.unwrap();
+    world.server.asked();
+    let known = cached(&world.request(), &world.cache()).unwrap().unwrap();
+    assert_eq!(
+        (&known.name, &known.digest, &known.origin),
+        (&iso.name, &iso.digest, &iso.origin)
+    );
+    assert_eq!(known.path.as_ref(), Some(&iso.path));
+    assert!(known.fresh);
+    let refreshed = Request {
+        refresh: true,
+        ..world.request()
+    };
+    assert!(!cached(&refreshed, &world.cache()).unwrap().unwrap().fresh);
+    let found = list(&world.cache()).unwrap();
+    assert_eq!((found[0].record.size, &found[0].path), (SIZE as u64, &iso.path));
+    // The digest is known even when the file is gone.
+    fs::remove_file(&iso.path).unwrap();
+    let known = cached(&world.request(), &world.cache()).unwrap().unwrap();
+    assert_eq!((known.path, known.digest), (None, iso.digest));
+    assert!(world.server.asked().is_empty());
+}
+
+#[test]
+fn another_key_does_not_share_what_is_kept() {
+    let world = World::new();
+    world.obtain().holding(&world.content);
+    let other = crate::media::testing::KeyMaker::default().make().armoured();
+    let request = Request {
+        key: &other,
+        ..world.request()
+    };
+    assert_eq!(cached(&request, &world.cache()).unwrap(), None);
+    assert_eq!(world.obtain_as(&request).fault().0, Cause::Verification);
+}
+
+#[test]
+fn two_at_once_do_not_disturb_each_other() {
+    let world = Arc::new(World::new());
+    world.server.spoil(FILE, [vec![Flaw::BreakAfter(1_000_000)]]);
+    let threads: Vec<_> = (0..4)
+        .map(|_| {
+            let world = Arc::clone(&world);
+            std::thread::spawn(move || world.obtain().holding(&world.content))
+        })
+        .collect();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    assert_eq!(
+        world.server.count(FILE),
+        2,
+        "one downloads, in two pieces; the others find it done"
+    );
+}

@@ -1,0 +1,153 @@
+//! The ordered stages of one `create`, each with its content key, and what of them is already there.
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::checkpoint::Store;
+use crate::event::Stage;
+use crate::key::{self, Inputs, Key};
+
+/// A stage, its key and what the key was made from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Planned {
+    /// Which stage.
+    pub stage: Stage,
+    /// Its key.
+    pub key: Key,
+    /// The key of the stage before, if that leaves a checkpoint.
+    pub parent: Option<Key>,
+    /// What it reads.
+    pub inputs: Inputs,
+}
+
+/// Whether a stage's work is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// Its checkpoint is in the store.
+    Cached,
+    /// It must run, for this reason.
+    Runs(String),
+}
+
+impl Standing {
+    /// Why the stage runs; empty if it does not.
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::Cached => "",
+            Self::Runs(reason) => reason,
+        }
+    }
+}
+
+/// The stages that leave checkpoints, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// From install to project.
+    pub stages: Vec<Planned>,
+}
+
+impl Plan {
+    /// Chains the stages' inputs into keys.
+    pub fn new(stages: impl IntoIterator<Item = (Stage, Inputs)>) -> Self {
+        let mut planned: Vec<Planned> = Vec::new();
+        for (stage, inputs) in stages {
+            let parent = planned.last().map(|before| before.key.clone());
+            planned.push(Planned {
+                stage,
+                key: Key::derive(stage, parent.as_ref(), &inputs),
+                parent,
+                inputs,
+            });
+        }
+        Self { stages: planned }
+    }
+
+    /// The key of the last stage: the machine's disk is an overlay on it.
+    pub fn last(&self) -> Option<&Key> {
+        self.stages.last().map(|planned| &planned.key)
+    }
+
+    /// What of the plan is in `store`, and why the rest is not.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn standing(&self, store: &Store) -> Result<Vec<Standing>> {
+        let mut standing = Vec::new();
+        let mut runs_before = None;
+        for planned in &self.stages {
+            let now = if store.get(&planned.key)?.is_some() {
+                Standing::Cached
+            } else {
+                let reason = match runs_before {
+                    Some(stage) => format!("{stage} runs"),
+                    None => reason(planned, store)?,
+                };
+                runs_before = Some(planned.stage);
+                Standing::Runs(reason)
+            };
+            standing.push(now);
+        }
+        Ok(standing)
+    }
+}
+
+fn reason(planned: &Planned, store: &Store) -> Result<String> {
+    let Some(newest) = store.newest(planned.stage)? else {
+        return Ok("not made on this host yet".into());
+    };
+    let difference = key::difference(&newest.manifest.inputs, &planned.inputs);
+    Ok(difference.unwrap_or_else(|| "an earlier stage changed".into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::Manifest;
+    use crate::machine::qemu::image;
+
+    fn inputs(name: &str, value: &str) -> Inputs {
+        Inputs::from([(name.to_owned(), value.to_owned())])
+    }
+
+    fn plan(script: &str, file: &str) -> Plan {
+        Plan::new([
+            (Stage::Install, inputs("iso", "1")),
+            (Stage::Docker, inputs("docker.sh", script)),
+            (Stage::Project, inputs("srcs/a", file)),
+        ])
+    }
+
+    #[test]
+    fn a_change_reaches_later_stages_only() {
+        let (old, new) = (plan("1", "1"), plan("2", "1"));
+        assert_eq!(old.stages[0].key, new.stages[0].key);
+        assert_ne!(old.stages[1].key, new.stages[1].key);
+        assert_ne!(old.stages[2].key, new.stages[2].key);
+        assert_eq!(new.stages[2].parent.as_ref(), Some(&new.stages[1].key));
+    }
+
+    #[test]
+    fn the_reason_names_what_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let old = plan("1", "1");
+        assert_eq!(
+            old.standing(&store).unwrap()[0],
+            Standing::Runs("not made on this host yet".into())
+        );
+        for planned in &old.stages {
+            let disk = folder.path().join("disk");
+            image::create(&disk, 1).unwrap();
+            let Planned { stage, key, parent, inputs } = planned.clone();
+            store.commit(&disk, &Manifest::new(stage, key, parent, inputs, 1.0)).unwrap();
+        }
+        assert_eq!(old.standing(&store).unwrap(), vec![Standing::Cached; 3]);
+        let project = plan("1", "2").standing(&store).unwrap();
+        assert_eq!(project[1], Standing::Cached);
+        assert_eq!(project[2], Standing::Runs("srcs/a changed".into()));
+        let docker = plan("2", "2").standing(&store).unwrap();
+        assert_eq!(docker[1], Standing::Runs("docker.sh changed".into()));
+        assert_eq!(docker[2], Standing::Runs("docker runs".into()));
+    }
+}

@@ -1,0 +1,170 @@
+//! A process that outlives its starter only when told to.
+//!
+//! A virtual machine in the middle of a stage must go when `provision` goes, however it goes: SIGKILL runs no
+//! clean-up. So the machine's program is started by a second `provision` (the guardian) whose standard input is a pipe
+//! from the first: the kernel closes the pipe when the first dies, and the guardian kills what it guards. A machine
+//! that is to stay is released by one byte through the same pipe. This needs no signal handler, no polling and no
+//! unsafe code, and works on every Unix.
+
+use std::ffi::OsString;
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ExitCode, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context as _, Result};
+use fs_err as fs;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
+
+use super::CommandLine;
+
+/// The hidden subcommand under which `provision` is a guardian.
+pub const SUBCOMMAND: &str = "guard";
+
+/// The byte that releases the guarded process.
+const RELEASE: u8 = b'r';
+
+/// The name of the file in the run folder that holds the guarded process's PID.
+pub const PID_FILE: &str = "machine.pid";
+
+/// The name of the file in the run folder that collects what the guarded process prints.
+pub const LOG_FILE: &str = "machine.log";
+
+/// A guarded process, from its starter's side. Dropping it ends the process unless it was released.
+#[derive(Debug)]
+pub struct Guarded {
+    guardian: Child,
+    pipe: Option<ChildStdin>,
+    run_dir: PathBuf,
+    name: String,
+}
+
+impl Guarded {
+    /// Starts `line` in the folder `run_dir`, where its PID and output are kept.
+    ///
+    /// # Errors
+    /// When the guardian cannot be started; a program that cannot be started shows in [`Guarded::ended`].
+    pub fn start(line: &CommandLine, run_dir: &Path) -> Result<Self> {
+        let me = std::env::current_exe().context("finding this program's own file")?;
+        let mut args: Vec<OsString> = vec![SUBCOMMAND.into(), run_dir.into(), "--".into()];
+        args.push(line.program.clone().into());
+        args.extend(line.args.iter().cloned());
+        let mut guardian = CommandLine::new(me, args)
+            .command()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .with_context(|| format!("starting the guardian of {}", line.name()))?;
+        let pipe = guardian.stdin.take();
+        Ok(Self {
+            guardian,
+            pipe,
+            run_dir: run_dir.to_owned(),
+            name: line.name(),
+        })
+    }
+
+    /// How the process ended, if it did.
+    ///
+    /// # Errors
+    /// When the kernel does not tell.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        let name = &self.name;
+        self.guardian
+            .try_wait()
+            .with_context(|| format!("asking whether {name} still runs"))
+    }
+
+    /// What the process printed on its standard output and error.
+    pub fn output(&self) -> String {
+        let bytes = fs::read(self.run_dir.join(LOG_FILE)).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).trim().to_owned()
+    }
+
+    /// Lets the process live on after this program has ended.
+    ///
+    /// # Errors
+    /// When the guardian has gone.
+    pub fn release(&mut self) -> Result<()> {
+        if let Some(mut pipe) = self.pipe.take() {
+            pipe.write_all(&[RELEASE])
+                .with_context(|| format!("releasing {}", self.name))?;
+        }
+        Ok(())
+    }
+
+    /// Ends the process at once and waits until it has gone.
+    ///
+    /// # Errors
+    /// When the kernel does not tell of its end.
+    pub fn end(&mut self) -> Result<()> {
+        drop(self.pipe.take());
+        self.guardian
+            .wait()
+            .with_context(|| format!("waiting for {} to end", self.name))?;
+        Ok(())
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        if self.pipe.is_some() {
+            // Nobody is left to hear of an error here; the guardian acts on the closed pipe in any case.
+            let _ = self.end();
+        }
+    }
+}
+
+/// The guardian itself: runs `program` in `run_dir` until it ends, or until standard input ends without a release.
+///
+/// # Errors
+/// When the program cannot be started; the reason is then in [`LOG_FILE`] too, where its starter looks.
+pub fn guard(run_dir: &Path, program: &[OsString]) -> Result<ExitCode> {
+    // A session of its own, so that the terminal's Ctrl-C and hang-up reach neither it nor the machine. This fails
+    // only for a group leader, which is nobody's child here.
+    let _ = rustix::process::setsid();
+    let log = fs::File::create(run_dir.join(LOG_FILE))?;
+    let child = start(program, run_dir, &log).inspect_err(|error| {
+        // The log is the only way to the user.
+        let _ = writeln!(&log, "{error:#}");
+    })?;
+    let pid = Pid::from_child(&child);
+    fs::write(run_dir.join(PID_FILE), child.id().to_string())?;
+    let running = Arc::new(Mutex::new(Some(child)));
+    let watched = Arc::clone(&running);
+    std::thread::spawn(move || kill_when_abandoned(&watched));
+    // Leaves the process unreaped, so that its PID cannot be given to another before the lock is held.
+    let _ = rustix::process::waitid(
+        WaitId::Pid(pid),
+        WaitIdOptions::EXITED | WaitIdOptions::NOWAIT,
+    );
+    let child = running.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let status = child.map(|mut child| child.wait()).transpose()?;
+    // The file goes last: while it is there, there may be a process.
+    let _ = fs::remove_file(run_dir.join(PID_FILE));
+    let code = status.and_then(|status| status.code()).unwrap_or(1);
+    Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
+}
+
+fn start(program: &[OsString], run_dir: &Path, log: &fs::File) -> Result<Child> {
+    let (name, args) = program.split_first().context("no program to guard")?;
+    let line = CommandLine::new(name, args);
+    let out = log.file().try_clone()?;
+    let err = log.file().try_clone()?;
+    line.command()
+        .current_dir(run_dir)
+        .stdin(Stdio::null())
+        .stdout(out)
+        .stderr(err)
+        .spawn()
+        .with_context(|| format!("starting {}", line.program.display()))
+}
+
+fn kill_when_abandoned(child: &Mutex<Option<Child>>) {
+    let mut byte = [0];
+    let released = matches!(std::io::stdin().read(&mut byte), Ok(1)) && byte[0] == RELEASE;
+    if !released && let Some(child) = &*child.lock().unwrap_or_else(PoisonError::into_inner) {
+        let _ = rustix::process::kill_process(Pid::from_child(child), Signal::KILL);
+    }
+}

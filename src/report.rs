@@ -1,0 +1,178 @@
+//! What the user sees: a person at a terminal, a log, or a program. The only part that prints.
+//!
+//! What happens goes to standard error, results go to standard output; with `--json` both go to standard output, one
+//! object a line.
+
+mod ask;
+mod clean;
+mod failure;
+mod json;
+mod paint;
+mod person;
+mod plain;
+mod table;
+mod times;
+
+use std::io::{self, IsTerminal as _, Write};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use anyhow::{Context as _, Result};
+use serde::Serialize;
+
+use crate::cli::{Color, Global};
+use crate::event::{Event, Events, Stream};
+
+pub use ask::confirm;
+pub use failure::Failure;
+pub use paint::Paint;
+pub use table::table;
+
+/// How much is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verbosity {
+    /// Results, warnings and errors.
+    Quiet,
+    /// Stages and their progress too.
+    Normal,
+    /// Everything.
+    Verbose,
+}
+
+impl Verbosity {
+    fn of(global: &Global) -> Self {
+        match (global.quiet, global.verbose) {
+            (true, _) => Self::Quiet,
+            (_, true) => Self::Verbose,
+            _ => Self::Normal,
+        }
+    }
+
+    /// Whether `event` is told.
+    fn tells(self, event: &Event) -> bool {
+        match event {
+            Event::Warning { .. } | Event::Ready { .. } | Event::Check { passed: false, .. } => true,
+            Event::Detail { .. } => self == Self::Verbose,
+            _ => self > Self::Quiet,
+        }
+    }
+}
+
+/// A way to show what happens.
+trait View: Send {
+    /// Shows an event.
+    fn event(&mut self, event: &Event);
+    /// Shows the error that ends the command.
+    fn failure(&mut self, failure: &Failure);
+    /// Nothing more will come: leaves the screen tidy.
+    fn end(&mut self) {}
+}
+
+/// A result of a command, as text for a person and as a value for a program.
+pub trait Output: Serialize {
+    /// The text, with or without a line end.
+    fn text(&self, paint: Paint) -> String;
+}
+
+/// Shows events, results and the error of one command.
+#[derive(Clone)]
+pub struct Reporter {
+    view: Arc<Mutex<Box<dyn View>>>,
+    verbosity: Verbosity,
+    json: bool,
+    paint: Paint,
+}
+
+impl Reporter {
+    /// The way that the user asked for, and that suits where the output goes.
+    pub fn new(global: &Global) -> Self {
+        let verbosity = Verbosity::of(global);
+        let terminal = io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+        let view: Box<dyn View> = if global.json {
+            Box::new(json::Json::new(io::stdout()))
+        } else if terminal && verbosity > Verbosity::Quiet {
+            let target = indicatif::ProgressDrawTarget::stderr();
+            let paint = Paint::new(global.color, terminal);
+            Box::new(person::Person::new(
+                io::stderr(),
+                target,
+                paint,
+                verbosity == Verbosity::Verbose,
+            ))
+        } else {
+            Box::new(plain::Plain::new(io::stderr(), Paint::new(global.color, terminal)))
+        };
+        Self {
+            view: Arc::new(Mutex::new(view)),
+            verbosity,
+            json: global.json,
+            paint: Paint::new(global.color, io::stdout().is_terminal()),
+        }
+    }
+
+    /// A handle for what emits events.
+    pub fn events(&self) -> Events {
+        let reporter = self.clone();
+        Events::new(move |event| {
+            if reporter.verbosity.tells(&event) {
+                reporter.view().event(&event);
+            }
+        })
+    }
+
+    /// Shows the error that ends the command.
+    pub fn error(&self, error: &anyhow::Error) {
+        self.view().failure(&Failure::of(error));
+    }
+
+    /// Prints a result on standard output. A reader that has gone is no error.
+    ///
+    /// # Errors
+    /// When standard output cannot be written.
+    pub fn output(&self, output: &impl Output) -> Result<()> {
+        self.end();
+        let text = if self.json {
+            serde_json::to_string(output).context("writing the result as JSON")?
+        } else {
+            output.text(self.paint)
+        };
+        relay(Stream::Stdout, format!("{}\n", text.trim_end_matches('\n')).as_bytes())
+    }
+
+    /// Whether programs read the output.
+    pub const fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Removes what moves from the screen, before something else writes on it.
+    pub fn end(&self) {
+        self.view().end();
+    }
+
+    fn view(&self) -> MutexGuard<'_, Box<dyn View>> {
+        // A view that panicked while drawing is still the best one to show an error with.
+        self.view.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Passes bytes of a program in the guest on, unchanged. A reader that has gone is no error.
+///
+/// # Errors
+/// When the stream cannot be written.
+pub fn relay(stream: Stream, bytes: &[u8]) -> Result<()> {
+    let written = match stream {
+        Stream::Stdout => write(&mut io::stdout().lock(), bytes),
+        Stream::Stderr => write(&mut io::stderr().lock(), bytes),
+    };
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error).context("writing the output"),
+        _ => Ok(()),
+    }
+}
+
+fn write(to: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
+    to.write_all(bytes)?;
+    to.flush()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,175 @@
+//! Time-stamped lines for logs: no escape codes, nothing that moves.
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use bytesize::ByteSize;
+use jiff::Zoned;
+
+use super::View;
+use super::clean::clean;
+use super::failure::Failure;
+use super::paint::Paint;
+use super::times;
+use crate::event::{Event, Stage, Unit};
+
+/// Progress is told when it has grown by this many hundredths …
+const STEP: u64 = 10;
+
+/// … or when this has passed since it was last told.
+const PAUSE: Duration = Duration::from_secs(30);
+
+/// Writes plain lines.
+pub struct Plain<W> {
+    to: W,
+    paint: Paint,
+    clock: fn() -> (Zoned, Instant),
+    /// The step that each stage is at.
+    step: Option<(Stage, String)>,
+    told: Option<Told>,
+}
+
+/// The progress that was told last.
+struct Told {
+    stage: Stage,
+    unit: Unit,
+    done: u64,
+    percent: Option<u64>,
+    at: Instant,
+}
+
+impl<W: Write> Plain<W> {
+    /// Writes to `to`; `paint` is for the error at the end.
+    pub fn new(to: W, paint: Paint) -> Self {
+        Self {
+            to,
+            paint,
+            clock: || (Zoned::now(), Instant::now()),
+            step: None,
+            told: None,
+        }
+    }
+
+    #[cfg(test)]
+    pub fn at(to: W, clock: fn() -> (Zoned, Instant)) -> Self {
+        Self {
+            clock,
+            ..Self::new(to, Paint::NONE)
+        }
+    }
+
+    fn line(&mut self, label: &str, text: &str) {
+        let (now, _) = (self.clock)();
+        let line = format!("{} {label:<8} {}", now.strftime("%H:%M:%S"), clean(text));
+        self.write(line.trim_end());
+    }
+
+    fn write(&mut self, text: &str) {
+        // A reader that has gone does not stop the work.
+        let _ = writeln!(self.to, "{text}").and_then(|()| self.to.flush());
+    }
+
+    fn progress(&mut self, stage: Stage, done: u64, total: Option<u64>, unit: Unit) {
+        let total = total.or((unit == Unit::Percent).then_some(100));
+        let percent = times::percent(done, total);
+        let (_, now) = (self.clock)();
+        if let Some(told) = self
+            .told
+            .as_ref()
+            .filter(|told| (told.stage, told.unit) == (stage, unit))
+        {
+            let whole = percent == Some(100) && told.percent != Some(100);
+            let grown = percent
+                .zip(told.percent)
+                .is_some_and(|(new, old)| new >= old + STEP || new < old);
+            let late = now.duration_since(told.at) >= PAUSE && done != told.done;
+            if !(whole || grown || late) {
+                return;
+            }
+        }
+        self.told = Some(Told {
+            stage,
+            unit,
+            done,
+            percent,
+            at: now,
+        });
+        let step = self
+            .step
+            .as_ref()
+            .filter(|(of, _)| *of == stage)
+            .map_or("", |(_, text)| text);
+        let text = [step.to_owned(), amount(done, total, unit, percent)].join(" ");
+        self.line(stage.name(), text.trim_start());
+    }
+}
+
+/// `(34%)`, `(12.0 MiB of 700.0 MiB, 1%)`.
+fn amount(done: u64, total: Option<u64>, unit: Unit, percent: Option<u64>) -> String {
+    let size = |bytes| ByteSize::b(bytes).display().iec().to_string();
+    match (unit, total, percent) {
+        (Unit::Bytes, Some(total), Some(percent)) => format!("({} of {}, {percent}%)", size(done), size(total)),
+        (Unit::Bytes, ..) => format!("({})", size(done)),
+        (Unit::Percent, _, percent) => format!("({}%)", percent.unwrap_or(done)),
+    }
+}
+
+impl<W: Write + Send> View for Plain<W> {
+    fn event(&mut self, event: &Event) {
+        match event {
+            Event::StageStarted {
+                stage,
+                reason,
+                typical_seconds,
+            } => {
+                self.told = None;
+                let typical = typical_seconds.map(|s| format!(", about {}", times::span(Duration::from_secs(s))));
+                self.line(
+                    stage.name(),
+                    &format!("started: {reason}{}", typical.unwrap_or_default()),
+                );
+            }
+            Event::StageCached { stage, .. } => self.line(stage.name(), "cached"),
+            Event::StageDone { stage, seconds } => {
+                self.line(stage.name(), &format!("done in {}", times::seconds(*seconds)));
+            }
+            Event::Step { stage, text } => {
+                self.told = None;
+                self.step = Some((*stage, text.clone()));
+                self.line(stage.name(), text);
+            }
+            Event::Progress {
+                stage,
+                done,
+                total,
+                unit,
+            } => self.progress(*stage, *done, *total, *unit),
+            Event::Output { stage, line, .. } => self.line(stage.name(), &format!("| {}", clean(line))),
+            Event::Note { text } => self.line("note", text),
+            Event::Warning { text } => self.line("warning", text),
+            Event::Detail { text } => self.line("detail", text),
+            Event::Check { rule, passed, detail } => {
+                let verdict = if *passed { "ok" } else { "FAILED" };
+                self.line("check", &format!("{verdict} {rule}: {detail}"));
+            }
+            Event::Ready {
+                name,
+                url,
+                https_port,
+                ssh_port,
+            } => {
+                self.line("ready", &format!("{url} on port {https_port} of 127.0.0.1"));
+                self.line("ready", &format!("`provision ssh --name {name}` (port {ssh_port})"));
+                self.line(
+                    "ready",
+                    &format!("`provision url --name {name}` tells how to open the site"),
+                );
+            }
+        }
+    }
+
+    fn failure(&mut self, failure: &Failure) {
+        let text = failure.text(self.paint);
+        self.write(&text);
+    }
+}

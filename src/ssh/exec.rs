@@ -1,0 +1,384 @@
+//! Commands in the guest, with both output streams and the input flowing at the same time.
+//!
+//! libssh2 is used without blocking: it cannot wait for two streams at once. Its contract is that a call which would
+//! block is made again with the same arguments, so every buffer stays as it is until its call succeeds.
+
+use std::fmt;
+use std::io::{ErrorKind, Read, Write as _};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use ssh2::{BlockDirections, Channel};
+
+use super::Session;
+use super::connect::{ready, would_block};
+use super::lines::Lines;
+use crate::cancel::Cancel;
+use crate::event::Stream;
+use crate::fault::{Cause, Fault};
+
+/// How long nothing may happen before limits and the user's wish to stop are looked at.
+const TICK: Duration = Duration::from_millis(50);
+
+/// How long it may take to send the guest the end of a command.
+const CLOSING: Duration = Duration::from_secs(5);
+
+/// How much is read or written at a time: a little more than libssh2 puts into one packet (32,700 bytes).
+const CHUNK: usize = 32 * 1024;
+
+/// How many chunks one direction may move before the other one is looked at.
+const TURN: usize = 32;
+
+/// A command for the guest, and when to give it up.
+#[derive(Debug, Clone)]
+pub struct Exec<'a> {
+    command: String,
+    limit: Option<Duration>,
+    cancel: Option<&'a Cancel>,
+}
+
+impl<'a> Exec<'a> {
+    /// A command line for the user's shell in the guest. It may show in messages: no secret belongs in it.
+    pub fn new(command: impl Into<String>) -> Self {
+        Self {
+            command: command.into(),
+            limit: None,
+            cancel: None,
+        }
+    }
+
+    /// Gives the command up after this time.
+    #[must_use]
+    pub fn limit(mut self, limit: Duration) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
+    /// Gives the command up when the user asks to stop.
+    #[must_use]
+    pub fn cancel(mut self, cancel: &'a Cancel) -> Self {
+        self.cancel = Some(cancel);
+        self
+    }
+}
+
+/// The command as a message quotes it: its first line, not too much of it.
+impl fmt::Display for Exec<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 80;
+        let line = self.command.lines().next().unwrap_or_default();
+        let shown: String = line.chars().take(SHOWN).collect();
+        let more = if shown.len() < self.command.len() { "…" } else { "" };
+        write!(f, "`{shown}{more}`")
+    }
+}
+
+impl Session {
+    /// Runs a command without a terminal and tells each line that it prints. `input` becomes its standard input,
+    /// which is at its end at once if there is none; it is read on this thread, so it should not keep one waiting
+    /// (one that would block may say so by [`ErrorKind::WouldBlock`]).
+    ///
+    /// Gives the exit code; 128 plus the signal's number for a command that a signal ended, as shells do. A command
+    /// that is given up loses its standard streams, and thereby ends when it next prints.
+    ///
+    /// # Errors
+    /// A fault of [`Cause::Timeout`] at a limit, [`Cause::Interrupted`] when the user asks to stop, [`Cause::Guest`]
+    /// when the connection breaks; and those of reading `input`.
+    pub fn exec(
+        &mut self,
+        job: &Exec<'_>,
+        input: Option<&mut dyn Read>,
+        on_line: &mut dyn FnMut(Stream, &str),
+    ) -> Result<i32> {
+        let mut lines = Lines::default();
+        let result = self.exec_bytes(job, input, &mut |stream, bytes| {
+            lines.take(stream, bytes, on_line);
+        });
+        lines.end(on_line);
+        result
+    }
+
+    /// Like [`Session::exec`], with the output as it comes.
+    ///
+    /// # Errors
+    /// Those of [`Session::exec`].
+    pub fn exec_bytes(
+        &mut self,
+        job: &Exec<'_>,
+        input: Option<&mut dyn Read>,
+        on_bytes: &mut dyn FnMut(Stream, &[u8]),
+    ) -> Result<i32> {
+        if self.broken {
+            bail!(Fault::new(Cause::Guest, "the SSH connection was given up before"));
+        }
+        let limits = Limits::new(job);
+        let mut channel = match self.open(job, &limits) {
+            Ok(channel) => channel,
+            Err(error) => {
+                self.abandon();
+                return Err(error);
+            }
+        };
+        let mut pump = Pump::new(&channel, input, on_bytes);
+        let ran = self.run(job, &mut pump, &limits);
+        self.close(&mut channel);
+        ran?;
+        exit_code(&channel).with_context(|| format!("asking how {job} ended"))
+    }
+
+    fn open(&self, job: &Exec<'_>, limits: &Limits<'_>) -> Result<Channel> {
+        let mut channel = self.drive(job, limits, || self.ssh.channel_session())?;
+        self.drive(job, limits, || channel.exec(&job.command))?;
+        Ok(channel)
+    }
+
+    /// Makes a call again and again until it no longer would block.
+    fn drive<T>(
+        &self,
+        job: &Exec<'_>,
+        limits: &Limits<'_>,
+        mut call: impl FnMut() -> Result<T, ssh2::Error>,
+    ) -> Result<T> {
+        loop {
+            match call() {
+                Ok(value) => return Ok(value),
+                Err(error) if would_block(&error) => {
+                    limits.check(job)?;
+                    ready(&self.ssh, &self.socket, TICK);
+                }
+                Err(error) => return Err(broke(job, error)),
+            }
+        }
+    }
+
+    /// Moves bytes until the guest closes the channel.
+    fn run(&self, job: &Exec<'_>, pump: &mut Pump<'_, '_>, limits: &Limits<'_>) -> Result<()> {
+        loop {
+            let moved = pump.turn(job)?;
+            if !moved && pump.is_closed(job)? {
+                return Ok(());
+            }
+            limits.check(job)?;
+            if !moved {
+                ready(&self.ssh, &self.socket, TICK);
+            }
+        }
+    }
+
+    /// Tells the guest that the channel is closed; gives the connection up if that cannot be sent. The guest confirms
+    /// it only when the command has ended, so for one that was given up that is not waited for.
+    fn close(&mut self, channel: &mut Channel) {
+        let end = Instant::now() + CLOSING;
+        loop {
+            match channel.close() {
+                Ok(()) => return,
+                Err(error) if would_block(&error) => match self.ssh.block_directions() {
+                    BlockDirections::None | BlockDirections::Inbound => return,
+                    _ if Instant::now() < end => ready(&self.ssh, &self.socket, TICK),
+                    _ => return self.abandon(),
+                },
+                Err(_) => return self.abandon(),
+            }
+        }
+    }
+}
+
+/// When to give up.
+struct Limits<'a> {
+    begun: Instant,
+    limit: Option<Duration>,
+    cancel: Option<&'a Cancel>,
+}
+
+impl<'a> Limits<'a> {
+    fn new(job: &Exec<'a>) -> Self {
+        Self {
+            begun: Instant::now(),
+            limit: job.limit,
+            cancel: job.cancel,
+        }
+    }
+
+    fn check(&self, job: &Exec<'_>) -> Result<()> {
+        if let Some(cancel) = self.cancel {
+            cancel.check()?;
+        }
+        let shown = |limit: Duration| humantime::format_duration(limit).to_string();
+        if let Some(limit) = self.limit.filter(|limit| self.begun.elapsed() >= *limit) {
+            bail!(Fault::new(
+                Cause::Timeout,
+                format!("{job} did not end within {}", shown(limit))
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Moves bytes between a channel, an input and a sink of output.
+struct Pump<'i, 'o> {
+    channel: Channel,
+    input: Option<&'i mut dyn Read>,
+    /// Bytes of the input that the channel has not taken yet: `from..to` of `pending`.
+    pending: Vec<u8>,
+    from: usize,
+    to: usize,
+    end_sent: bool,
+    buffer: Vec<u8>,
+    on_bytes: &'o mut dyn FnMut(Stream, &[u8]),
+}
+
+impl<'i, 'o> Pump<'i, 'o> {
+    fn new(channel: &Channel, input: Option<&'i mut dyn Read>, on_bytes: &'o mut dyn FnMut(Stream, &[u8])) -> Self {
+        Self {
+            channel: channel.clone(),
+            pending: vec![0; if input.is_some() { CHUNK } else { 0 }],
+            input,
+            from: 0,
+            to: 0,
+            end_sent: false,
+            buffer: vec![0; CHUNK],
+            on_bytes,
+        }
+    }
+
+    /// Moves what can be moved in either direction; whether that was anything.
+    fn turn(&mut self, job: &Exec<'_>) -> Result<bool> {
+        let stdout = self.receive(job, Stream::Stdout)?;
+        let stderr = self.receive(job, Stream::Stderr)?;
+        let sent = self.send(job)?;
+        Ok(stdout || stderr || sent)
+    }
+
+    fn receive(&mut self, job: &Exec<'_>, stream: Stream) -> Result<bool> {
+        let mut source = match stream {
+            Stream::Stdout => self.channel.stream(0),
+            Stream::Stderr => self.channel.stderr(),
+        };
+        for turn in 0..TURN {
+            match source.read(&mut self.buffer) {
+                Ok(0) => return Ok(turn > 0),
+                Ok(count) => (self.on_bytes)(stream, &self.buffer[..count]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(turn > 0),
+                Err(error) => return Err(broke(job, error)),
+            }
+        }
+        Ok(true)
+    }
+
+    fn send(&mut self, job: &Exec<'_>) -> Result<bool> {
+        for turn in 0..TURN {
+            if self.from == self.to && !self.refill(job)? {
+                return Ok(self.send_end(job)? || turn > 0);
+            }
+            if self.from == self.to {
+                return Ok(turn > 0);
+            }
+            match self.channel.write(&self.pending[self.from..self.to]) {
+                Ok(count) => self.from += count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(turn > 0),
+                // The command ended without reading everything, which is its right: its exit code tells.
+                Err(_) if self.channel.eof() => {
+                    self.drop_input();
+                    return Ok(true);
+                }
+                Err(error) => return Err(broke(job, error)),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Reads the next piece of input; false at its end.
+    fn refill(&mut self, job: &Exec<'_>) -> Result<bool> {
+        let Some(input) = &mut self.input else {
+            return Ok(false);
+        };
+        match input.read(&mut self.pending) {
+            Ok(0) => {
+                self.drop_input();
+                Ok(false)
+            }
+            Ok(count) => {
+                (self.from, self.to) = (0, count);
+                Ok(true)
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(true),
+            Err(error) => Err(error).with_context(|| format!("reading the input of {job}")),
+        }
+    }
+
+    fn drop_input(&mut self) {
+        self.input = None;
+        (self.from, self.to) = (0, 0);
+    }
+
+    /// Tells the command that its input is at its end.
+    fn send_end(&mut self, job: &Exec<'_>) -> Result<bool> {
+        if self.end_sent {
+            return Ok(false);
+        }
+        match self.channel.send_eof() {
+            Ok(()) => {
+                self.end_sent = true;
+                Ok(true)
+            }
+            Err(error) if would_block(&error) => Ok(false),
+            Err(_) if self.channel.eof() => {
+                self.end_sent = true;
+                Ok(true)
+            }
+            Err(error) => Err(broke(job, error)),
+        }
+    }
+
+    /// Whether the guest closed the channel: all output was read, and the exit code is known. The end of both
+    /// output streams is not enough, since a command may close them and go on.
+    fn is_closed(&mut self, job: &Exec<'_>) -> Result<bool> {
+        if !self.channel.eof() {
+            return Ok(false);
+        }
+        match self.channel.wait_close() {
+            Ok(()) => Ok(true),
+            Err(error) if would_block(&error) => Ok(false),
+            Err(error) => Err(broke(job, error)),
+        }
+    }
+}
+
+/// What a broken connection means.
+fn broke(job: &Exec<'_>, error: impl Into<std::io::Error>) -> anyhow::Error {
+    anyhow::Error::new(error.into()).context(
+        Fault::new(Cause::Guest, format!("the SSH connection broke while {job} ran"))
+            .hint("`provision logs` shows the guest's console"),
+    )
+}
+
+fn exit_code(channel: &Channel) -> Result<i32> {
+    match channel.exit_signal()?.exit_signal {
+        Some(name) => match signal_number(&name) {
+            Some(number) => Ok(128 + number),
+            None => bail!(Fault::new(Cause::Guest, format!("ended by the signal {name}"))),
+        },
+        None => Ok(channel.exit_status()?),
+    }
+}
+
+/// The signals that SSH names (RFC 4254, section 6.10), with the numbers that POSIX and Linux give them.
+fn signal_number(name: &str) -> Option<i32> {
+    let number = match name {
+        "HUP" => 1,
+        "INT" => 2,
+        "QUIT" => 3,
+        "ILL" => 4,
+        "ABRT" => 6,
+        "FPE" => 8,
+        "KILL" => 9,
+        "USR1" => 10,
+        "SEGV" => 11,
+        "USR2" => 12,
+        "PIPE" => 13,
+        "ALRM" => 14,
+        "TERM" => 15,
+        _ => return None,
+    };
+    Some(number)
+}

@@ -1,0 +1,188 @@
+//! A session with the guest.
+
+use std::fmt;
+use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use super::connect::{Attempt, ConnectError};
+use super::{Exec, Target};
+use crate::event::Stream;
+use crate::fault::{Cause, Fault};
+use crate::wait::Wait;
+
+/// How long a guest may take at first to let the user in; doubled with every attempt that finds it silent.
+const FIRST_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The longest of these patiences: an emulated guest under load needs more than ten seconds for a key exchange.
+const LAST_PATIENCE: Duration = Duration::from_secs(40);
+
+/// How long a guest may refuse the user while it boots.
+const REFUSED: Duration = Duration::from_secs(90);
+
+/// How long a look at a connection attempt may take before other things are looked at.
+const SLICE: Duration = Duration::from_millis(200);
+
+/// A user's session with the guest. One command runs at a time.
+pub struct Session {
+    pub(super) ssh: ssh2::Session,
+    pub(super) socket: Arc<TcpStream>,
+    /// Set when a call was left half-way, after which libssh2 can only be closed.
+    pub(super) broken: bool,
+    user: String,
+    port: u16,
+}
+
+impl Session {
+    pub(super) fn new(ssh: ssh2::Session, socket: Arc<TcpStream>, target: &Target) -> Self {
+        Self {
+            ssh,
+            socket,
+            broken: false,
+            user: target.user.clone(),
+            port: target.port,
+        }
+    }
+
+    /// Logs in to a guest that runs, within `limit`.
+    ///
+    /// # Errors
+    /// The [`Fault`] of a [`ConnectError`].
+    pub fn connect(target: &Target, limit: Duration) -> Result<Self> {
+        Self::try_connect(target, limit).map_err(|error| error.fault().into())
+    }
+
+    /// Like [`Session::connect`], with a typed error.
+    ///
+    /// # Errors
+    /// Why the user could not be logged in.
+    pub fn try_connect(target: &Target, limit: Duration) -> Result<Self, ConnectError> {
+        let mut attempt = Attempt::begin(target, limit)?;
+        loop {
+            if let Some(session) = attempt.advance(limit)? {
+                return Ok(session);
+            }
+        }
+    }
+
+    /// Logs in to a guest that boots: tries until it answers, for as long as `wait` allows and `alive` finds the
+    /// machine running.
+    ///
+    /// # Errors
+    /// The errors of `wait` and `alive`; another host key at once; a refused user after a while.
+    pub fn wait_for(target: &Target, wait: Wait<'_>, mut alive: impl FnMut() -> Result<()>) -> Result<Self> {
+        let mut knocking = Knocking::new(target);
+        let waited = wait.until(|| {
+            alive()?;
+            knocking.knock().map_err(|error| error.fault().into())
+        });
+        waited.map_err(|error| match (Fault::of(&error), knocking.last) {
+            (Some(fault), Some(last)) if fault.cause == Cause::Timeout => {
+                let message = format!("{}; at last, {last}", fault.message);
+                let (cause, hint) = (fault.cause, fault.hint.clone());
+                Fault { cause, message, hint }.into()
+            }
+            _ => error,
+        })
+    }
+
+    /// The standard output of a short command, which gets no input and may take `limit`.
+    ///
+    /// # Errors
+    /// When it ends with another exit code than 0 (with its standard error) or takes too long.
+    pub fn read(&mut self, job: &Exec<'_>) -> Result<String> {
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let status = self.exec_bytes(job, None, &mut |stream, bytes| match stream {
+            Stream::Stdout => stdout.extend_from_slice(bytes),
+            Stream::Stderr => stderr.extend_from_slice(bytes),
+        })?;
+        if status != 0 {
+            let stderr = String::from_utf8_lossy(&stderr);
+            bail!(Fault::new(
+                Cause::Guest,
+                format!("{job} failed in the guest with exit code {status}: {}", stderr.trim())
+            ));
+        }
+        Ok(String::from_utf8_lossy(&stdout).into_owned())
+    }
+
+    /// Ends the connection without a word: for a session that was left half-way, and for a guest that is gone.
+    pub(super) fn abandon(&mut self) {
+        self.broken = true;
+        // It may have been closed by the other side already.
+        let _ = self.socket.shutdown(Shutdown::Both);
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Session({}@127.0.0.1:{})", self.user, self.port)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if !self.broken {
+            // A farewell; the server closes a lost connection too.
+            let _ = self.ssh.disconnect(None, "done", None);
+        }
+    }
+}
+
+/// Attempts to log in, one after another.
+struct Knocking<'a> {
+    target: &'a Target,
+    attempt: Option<Attempt<'a>>,
+    begun: Instant,
+    patience: Duration,
+    refused: Option<Instant>,
+    last: Option<ConnectError>,
+}
+
+impl<'a> Knocking<'a> {
+    fn new(target: &'a Target) -> Self {
+        Self {
+            target,
+            attempt: None,
+            begun: Instant::now(),
+            patience: FIRST_PATIENCE,
+            refused: None,
+            last: None,
+        }
+    }
+
+    /// Takes the next small step; an error is one that time does not heal.
+    fn knock(&mut self) -> Result<Option<Session>, ConnectError> {
+        let step = if let Some(attempt) = self.attempt.take() {
+            Ok(attempt)
+        } else {
+            self.begun = Instant::now();
+            Attempt::begin(self.target, self.patience)
+        };
+        let result = step.and_then(|mut attempt| {
+            let session = attempt.advance(SLICE)?;
+            self.attempt = Some(attempt);
+            Ok(session)
+        });
+        let Err(error) = result else {
+            return result;
+        };
+        match &error {
+            ConnectError::NotYet { .. } => {
+                if self.begun.elapsed() >= self.patience {
+                    self.patience = (self.patience * 2).min(LAST_PATIENCE);
+                }
+            }
+            ConnectError::Refused { .. } => {
+                if self.refused.get_or_insert(self.begun).elapsed() > REFUSED {
+                    return Err(error);
+                }
+            }
+            ConnectError::HostKey { .. } | ConnectError::Pin(_) => return Err(error),
+        }
+        self.last = Some(error);
+        Ok(None)
+    }
+}

@@ -1,0 +1,61 @@
+//! The stages, one file each. Each takes typed input and gives typed output; none knows another.
+
+pub mod account;
+pub mod booted;
+pub mod docker;
+pub mod install;
+pub mod media;
+pub mod project;
+pub mod verify;
+
+use std::path::PathBuf;
+
+use crate::cancel::Cancel;
+use crate::event::Events;
+use crate::machine::accelerator::Accelerator;
+use crate::machine::qemu::Qemu;
+use crate::machine::qemu::arguments::Size;
+
+/// What every stage gets: how to start machines on this host, whom to tell, when to stop.
+#[derive(Debug, Clone)]
+pub struct Host {
+    /// QEMU's program.
+    pub qemu: PathBuf,
+    /// What runs the guest's instructions.
+    pub accelerator: Accelerator,
+    /// The virtual hardware.
+    pub size: Size,
+    /// Where events go.
+    pub events: Events,
+    /// Whether the user asked to stop.
+    pub cancel: Cancel,
+}
+
+impl Host {
+    /// A machine whose logs and socket are in `run_dir`.
+    pub fn machine(&self, run_dir: &std::path::Path) -> Qemu {
+        Qemu::new(
+            &self.qemu,
+            self.accelerator,
+            self.size,
+            run_dir,
+            &self.cancel,
+        )
+    }
+
+    /// A limit that suits a real machine, stretched for the accelerator.
+    pub fn patience(&self, seconds: u64) -> std::time::Duration {
+        std::time::Duration::from_secs(seconds) * self.accelerator.slowness()
+    }
+}
+
+/// The folder and the disk with which a stage works.
+#[derive(Debug, Clone)]
+pub struct Work {
+    /// The machine's name.
+    pub name: String,
+    /// For logs, socket and PID.
+    pub dir: PathBuf,
+    /// The overlay, or empty disk, that becomes the checkpoint.
+    pub disk: PathBuf,
+}

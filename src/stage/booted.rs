@@ -1,0 +1,209 @@
+//! What the stages that work in a booted guest share: start it from its disk, log in, run scripts, power it off.
+
+use std::io::Read;
+
+use anyhow::{Context as _, Result, bail};
+use fs_err as fs;
+
+use super::{Host, Work};
+use crate::event::{Event, Stage, Stream};
+use crate::fault::{Cause, Fault};
+use crate::machine::{self, Boot, Durability, Forward, Machine, State};
+use crate::ssh::{Exec, Session, Target};
+use crate::wait::Wait;
+
+/// How long, on a real machine, a booting guest may neither print nor write before SSH answers.
+const BOOT_STALLED: u64 = 60;
+
+/// How long, on a real machine, services may take to stop after the power button.
+const POWER_OFF: u64 = 60;
+
+/// How long, on a real machine, a script of ours may run: downloads of a few hundred MB on a slow line.
+const SCRIPT: u64 = 1800;
+
+/// Boots the disk of `work`, gives `job` a session, and powers the guest off.
+///
+/// When `job` fails the screen is kept in the work folder; the machine ends, unless `keep` says of the error that the
+/// user should find it running.
+///
+/// # Errors
+/// When the guest does not come up, or the job's own.
+pub fn with_guest<T>(
+    host: &Host,
+    work: &Work,
+    stage: Stage,
+    forwards: &[Forward],
+    target: &Target,
+    keep: fn(&anyhow::Error) -> bool,
+    job: impl FnOnce(&mut Session) -> Result<T>,
+) -> Result<T> {
+    let boot = Boot {
+        name: work.name.clone(),
+        disk: work.disk.clone(),
+        cdrom: None,
+        kernel: None,
+        forwards: forwards.to_vec(),
+        durability: Durability::Scratch,
+        run_dir: work.dir.clone(),
+    };
+    let mut machine = host.machine(&work.dir);
+    host.events.step(stage, "booting");
+    machine.start(&boot)?;
+    let result = log_in(host, &mut machine, &boot, target).and_then(|mut session| job(&mut session));
+    match result {
+        Err(error) if keep(&error) => {
+            machine.release()?;
+            Err(error)
+        }
+        result => {
+            let value = on_failure_show(result, &mut machine, work)?;
+            host.events.step(stage, "powering off");
+            machine::shut_down(&mut machine, host.patience(POWER_OFF), &host.cancel)?;
+            Ok(value)
+        }
+    }
+}
+
+/// Waits until the guest of a running machine answers on SSH.
+///
+/// # Errors
+/// When the machine dies, the guest stands still, or it shows another host key.
+pub fn log_in(
+    host: &Host,
+    machine: &mut impl Machine,
+    boot: &Boot,
+    target: &Target,
+) -> Result<Session> {
+    let console = boot.console();
+    let wait = Wait::new("the guest to answer on SSH", host.patience(BOOT_STALLED))
+        .cancel(&host.cancel)
+        .hint(format!("its console is in {}", console.display()))
+        .progress(|| fs::metadata(&console).map_or(0, |data| data.len()));
+    Session::wait_for(target, wait, || match machine.state()? {
+        State::Running => Ok(()),
+        State::Off => bail!(Fault::new(Cause::Guest, "the guest powered off while booting")),
+    })
+}
+
+/// Keeps the screen of a failed job's machine in the work folder and ends the machine.
+pub fn on_failure_show<T>(
+    result: Result<T>,
+    machine: &mut impl Machine,
+    work: &Work,
+) -> Result<T> {
+    result.inspect_err(|_| {
+        // The error at hand matters more than one of these.
+        let _ = machine.screenshot(&work.dir.join("screen.png"));
+        let _ = machine.kill();
+    })
+}
+
+/// A script of ours in the guest.
+pub struct Script<'a> {
+    /// Its name, for messages.
+    pub name: &'a str,
+    /// Its text.
+    pub text: &'a str,
+    /// Its arguments; never a secret.
+    pub args: &'a [String],
+    /// Its standard input, for secrets.
+    pub input: &'a [u8],
+}
+
+/// Copies a script into the guest and runs it as root, its output told as events and kept in the work folder.
+///
+/// # Errors
+/// A [`Cause::Guest`] fault with the end of its output when it exits with another code than 0.
+pub fn run_script(
+    host: &Host,
+    work: &Work,
+    stage: Stage,
+    session: &mut Session,
+    script: &Script<'_>,
+) -> Result<()> {
+    // /run is a file system in memory: nothing of ours is left on the disk.
+    let path = format!("/run/provision-{}", script.name);
+    copy(host, session, &path, script.text.as_bytes())
+        .with_context(|| format!("copying {} into the guest", script.name))?;
+    let args = shlex::try_join(script.args.iter().map(String::as_str))
+        .with_context(|| format!("quoting the arguments of {}", script.name))?;
+    let mut log = Log::new(host, work, stage)?;
+    let mut input = script.input;
+    let status = session.exec(
+        &Exec::new(format!("sh {path} {args}"))
+            .limit(host.patience(SCRIPT))
+            .cancel(&host.cancel),
+        Some(&mut input as &mut dyn Read),
+        &mut |stream, line| log.line(stream, line),
+    )?;
+    if status == 0 {
+        return Ok(());
+    }
+    Err(Fault::new(
+        Cause::Guest,
+        format!("{} failed in the guest with exit code {status}:\n{}", script.name, log.tail()),
+    )
+    .into())
+}
+
+fn copy(host: &Host, session: &mut Session, path: &str, content: &[u8]) -> Result<()> {
+    let mut content = content;
+    let job = Exec::new(format!("umask 077 && cat > {path}"))
+        .limit(host.patience(60))
+        .cancel(&host.cancel);
+    match session.exec(&job, Some(&mut content as &mut dyn Read), &mut |_, _| ())? {
+        0 => Ok(()),
+        status => bail!("cat ended with exit code {status}"),
+    }
+}
+
+/// What a command in the guest prints: told as events, kept in a file, its end at hand for an error.
+pub struct Log<'a> {
+    host: &'a Host,
+    stage: Stage,
+    file: std::fs::File,
+    tail: std::collections::VecDeque<String>,
+}
+
+impl<'a> Log<'a> {
+    const TAIL: usize = 25;
+
+    /// A log in the work folder's `output.log`.
+    ///
+    /// # Errors
+    /// When the file cannot be made.
+    pub fn new(host: &'a Host, work: &Work, stage: Stage) -> Result<Self> {
+        let file = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(work.dir.join("output.log"))
+            .context("writing output.log")?;
+        Ok(Self {
+            host,
+            stage,
+            file,
+            tail: std::collections::VecDeque::with_capacity(Self::TAIL),
+        })
+    }
+
+    /// Takes one line.
+    pub fn line(&mut self, stream: Stream, line: &str) {
+        use std::io::Write as _;
+        // A full disk shows elsewhere; the output is still told.
+        let _ = writeln!(self.file, "{line}");
+        if self.tail.len() == Self::TAIL {
+            self.tail.pop_front();
+        }
+        self.tail.push_back(line.to_owned());
+        self.host.events.emit(Event::Output {
+            stage: self.stage,
+            stream,
+            line: line.to_owned(),
+        });
+    }
+
+    /// The last lines.
+    pub fn tail(&self) -> String {
+        self.tail.iter().map(|line| format!("{line}\n")).collect()
+    }
+}

@@ -1,0 +1,180 @@
+//! Copies the project and runs `make` in LOGIN's login shell.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+
+use super::booted::{self, Log};
+use super::{Host, Work};
+use crate::config::Login;
+use crate::event::{Event, Stage, Unit};
+use crate::fault::{Cause, Fault};
+use crate::key::Inputs;
+use crate::machine::Forward;
+use crate::project::Tree;
+use crate::ssh::{Exec, Session, Target};
+
+/// The folder in LOGIN's home that receives the project.
+pub const GUEST_DIR: &str = "inception";
+
+/// How long `make` may take on a real machine unless the user says otherwise.
+const MAKE_LIMIT: u64 = 3600;
+
+/// How long, on a real machine, the copy may take.
+const COPY_LIMIT: u64 = 600;
+
+/// What is copied and how it is built.
+#[derive(Debug)]
+pub struct Input {
+    /// The files.
+    pub tree: Tree,
+    /// The make target.
+    pub target: Option<String>,
+    /// How long `make` may take.
+    pub make_timeout: Option<Duration>,
+}
+
+impl Input {
+    /// What the stage reads, for its key. `secret` stands in for the content of secret files.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn inputs(&self, secret: &[u8; 32]) -> Result<Inputs> {
+        let mut inputs = self.tree.inputs(secret)?;
+        inputs.insert("make target".into(), self.target.clone().unwrap_or_default());
+        Ok(inputs)
+    }
+}
+
+/// Runs the stage on the disk of `work`. When `make` fails, the machine is left running for the user to look at.
+///
+/// # Errors
+/// When the guest does not come up, the copy fails, or `make` does ([`Cause::Make`]).
+pub fn run(
+    host: &Host,
+    work: &Work,
+    forwards: &[Forward],
+    user: &Target,
+    login: &Login,
+    input: &Input,
+) -> Result<()> {
+    booted::with_guest(host, work, Stage::Project, forwards, user, is_make, |session| {
+        copy(host, session, &input.tree)?;
+        make(host, work, session, login, input)
+    })
+}
+
+/// Whether an error is `make`'s.
+pub fn is_make(error: &anyhow::Error) -> bool {
+    Fault::of(error).is_some_and(|fault| fault.cause == Cause::Make)
+}
+
+fn copy(host: &Host, session: &mut Session, tree: &Tree) -> Result<()> {
+    host.events.step(Stage::Project, "copying the project");
+    let total = tree.total_bytes();
+    // The archive is made while it is sent: nothing of it lies on the host.
+    let (reader, writer) = std::io::pipe().context("making a pipe for the project's archive")?;
+    let job = Exec::new(format!(
+        "rm -rf {GUEST_DIR} && mkdir {GUEST_DIR} && tar -x -p -f - -C {GUEST_DIR}"
+    ))
+    .limit(host.patience(COPY_LIMIT))
+    .cancel(&host.cancel);
+    let mut counted = Counted { reader, host, done: 0, total };
+    let mut said = String::new();
+    let (packed, status) = std::thread::scope(|scope| {
+        let packing = scope.spawn(|| tree.write_tar(writer));
+        let status = session.exec(&job, Some(&mut counted), &mut |_, line| {
+            said += line;
+            said.push('\n');
+        });
+        // Closing the pipe's end lets the packing stop if the guest did.
+        drop(counted);
+        let packed = packing.join().unwrap_or_else(|_| bail!("the packing stopped"));
+        (packed, status)
+    });
+    let status = status.context("copying the project into the guest")?;
+    if status != 0 {
+        bail!(Fault::new(
+            Cause::Guest,
+            format!("unpacking the project in the guest failed with exit code {status}: {said}")
+        ));
+    }
+    packed
+}
+
+/// Tells how much of the archive has been sent.
+struct Counted<'a> {
+    reader: std::io::PipeReader,
+    host: &'a Host,
+    done: u64,
+    total: u64,
+}
+
+impl std::io::Read for Counted<'_> {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.reader.read(into)?;
+        self.done += count as u64;
+        self.host.events.emit(Event::Progress {
+            stage: Stage::Project,
+            done: self.done.min(self.total),
+            total: Some(self.total),
+            unit: Unit::Bytes,
+        });
+        Ok(count)
+    }
+}
+
+fn make(host: &Host, work: &Work, session: &mut Session, login: &Login, input: &Input) -> Result<()> {
+    let command = make_command(input.target.as_deref())?;
+    let limit = input.make_timeout.unwrap_or_else(|| host.patience(MAKE_LIMIT));
+    host.events.step(Stage::Project, format!("running make as {login}"));
+    let mut log = Log::new(host, work, Stage::Project)?;
+    let ran = session.exec(
+        &Exec::new(command).limit(limit).cancel(&host.cancel),
+        None,
+        &mut |stream, line| log.line(stream, line),
+    );
+    let what = match ran {
+        Ok(0) => return Ok(()),
+        Ok(status) => format!("make failed with exit code {status}"),
+        Err(error) if Fault::of(&error).is_some_and(|f| f.cause == Cause::Timeout) => {
+            let limit = humantime::format_duration(Duration::from_secs(limit.as_secs()));
+            format!("make did not return within {limit} (`--make-timeout` changes that)")
+        }
+        Err(error) => return Err(error),
+    };
+    Err(Fault::new(Cause::Make, format!("{what}; its last lines:\n{}", log.tail()))
+        .hint(format!("the machine was kept: `provision ssh`, then `cd {GUEST_DIR} && make`"))
+        .into())
+}
+
+/// `make` in a login shell, whatever the shell: many projects read `$USER` and `$HOME`.
+fn make_command(target: Option<&str>) -> Result<String> {
+    let mut make = format!("cd ~/{GUEST_DIR} && exec make");
+    for word in target.unwrap_or_default().split_whitespace() {
+        make.push(' ');
+        make += &shlex::try_quote(word).context("quoting the make target")?;
+    }
+    let quoted = shlex::try_quote(&make).context("quoting the make target")?.into_owned();
+    Ok(format!("exec \"$SHELL\" -l -c {quoted}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn make_runs_in_a_login_shell() {
+        let table = [
+            (None, "exec \"$SHELL\" -l -c 'cd ~/inception && exec make'"),
+            (Some("up"), "exec \"$SHELL\" -l -c 'cd ~/inception && exec make up'"),
+            (
+                Some("up; reboot"),
+                "exec \"$SHELL\" -l -c \"cd ~/inception && exec make 'up;' reboot\"",
+            ),
+        ];
+        for (target, command) in table {
+            assert_eq!(make_command(target).unwrap(), command);
+        }
+    }
+}

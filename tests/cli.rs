@@ -1,0 +1,6 @@
+//! Tests of the whole program that need no guest.
+
+mod cli {
+    mod guardian;
+    pub mod support;
+}

@@ -1,0 +1,39 @@
+//! From an ISO to a site, for real: the built program, Debian's own installer in QEMU, a real Docker and the reference
+//! project. The steps share one machine, so they are one test; each says what it does.
+//!
+//! `tests/support/media` makes the ISO and the registry's content beforehand. Checkpoints are kept in
+//! `PROVISION_TEST_CACHE` for the next run.
+
+mod e2e {
+    mod machine;
+    mod run;
+    mod servers;
+    mod world;
+
+    use world::World;
+
+    #[test]
+    fn from_an_iso_to_a_site() {
+        let world = World::new();
+        world.step("SIGKILL in the middle of install leaves nothing running");
+        machine::is_killed_while_installing(&world);
+        world.step("create makes a machine whose site answers");
+        machine::is_created(&world);
+        world.step("the services run in the guest");
+        machine::runs_the_services(&world);
+        world.step("a second create runs no stage");
+        machine::is_not_made_twice(&world);
+        world.step("the small commands answer");
+        machine::answers_questions(&world);
+        world.step("it stops, starts and still has its data");
+        machine::survives_a_restart(&world);
+        world.step("two creates of one machine at once: the second is refused");
+        machine::is_made_by_one_at_a_time(&world);
+        world.step("a failing make keeps the machine and leaves a bundle");
+        machine::is_kept_when_make_fails(&world);
+        world.step("a changed file reruns project and verify only, also after a SIGKILL in between");
+        machine::is_made_anew_from_the_change_on(&world);
+        world.step("destroy leaves nothing");
+        machine::is_destroyed(&world);
+    }
+}

@@ -1,0 +1,200 @@
+//! The steps: what a user would see of one machine's life.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::world::{LOGIN, World};
+
+/// The stages that leave checkpoints.
+const BUILT: [&str; 4] = ["install", "docker", "account", "project"];
+
+/// Another disk size gives another install key, so that this run never finds a checkpoint.
+pub fn is_killed_while_installing(world: &World) {
+    let mut run = world.run(&["create", "--name", "killed", "--disk", "21G"]);
+    let installing = |event: &Value| event["event"] == "progress" && event["stage"] == "install";
+    assert!(run.until(|event| installing(event) && event["done"].as_u64() > Some(2)), "install never got going");
+    assert_eq!(world.machines().len(), 1);
+    run.kill();
+    no_machine_runs(world);
+    let listed = world.text(&["list"]);
+    assert!(listed.contains("killed") && listed.contains("install"), "{listed}");
+    // Ctrl-C instead of SIGKILL: it ends by itself, with the code for that.
+    let mut run = world.run(&["create", "--name", "killed", "--disk", "21G"]);
+    assert!(run.until(|event| event["event"] == "stage_started" && event["stage"] == "install"));
+    assert!(run.until(|event| event["event"] == "step"));
+    run.interrupt();
+    let ended = run.end();
+    assert_eq!(ended.code, Some(130), "{}", ended.stderr);
+    no_machine_runs(world);
+    world.text(&["destroy", "--name", "killed", "--yes"]);
+    assert!(!world.machine_dir("killed").exists());
+}
+
+pub fn is_created(world: &World) {
+    let created = world.run(&["create"]).end().succeeded();
+    let (ran, cached) = (created.ran(), created.cached());
+    for stage in BUILT {
+        assert!(ran.contains(&stage) != cached.contains(&stage), "{stage}: {ran:?} {cached:?}");
+    }
+    let ready = created.events.iter().find(|event| event["event"] == "ready").expect("a ready event");
+    assert_eq!(ready["url"], format!("https://{LOGIN}.42.fr"));
+    let failed: Vec<_> = created.events.iter().filter(|e| e["event"] == "check" && e["passed"] == false).collect();
+    assert!(failed.is_empty(), "{failed:?}");
+    let page = page(world);
+    assert!(page.contains("wp-content") && page.contains("</html>"), "{page}");
+}
+
+/// The site's front page, fetched as a user would with the line that `url` gives.
+fn page(world: &World) -> String {
+    let status: Value = serde_json::from_str(&world.text(&["--json", "status"])).unwrap();
+    let port = status["https_port"].as_u64().unwrap();
+    let output = Command::new("curl")
+        .args(["--silent", "--show-error", "--fail", "--insecure", "--location", "--max-time", "120"])
+        .arg("--resolve")
+        .arg(format!("{LOGIN}.42.fr:{port}:127.0.0.1"))
+        .arg(format!("https://{LOGIN}.42.fr:{port}/"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+pub fn runs_the_services(world: &World) {
+    let running = world.guest("docker ps --format '{{.Names}} {{.Status}}'");
+    for service in ["nginx", "wordpress", "mariadb"] {
+        let line = running.lines().find(|line| line.contains(service));
+        assert!(line.is_some_and(|line| line.contains(" Up ")), "{service}: {running}");
+    }
+    for command in ["docker compose version", "docker-compose version", "docker buildx version", "git --version"] {
+        assert!(!world.guest(command).is_empty(), "{command}");
+    }
+    assert_eq!(world.guest("id -un; echo $HOME; stat -c %U ~/data"), format!("{LOGIN}\n/home/{LOGIN}\n{LOGIN}\n"));
+    assert_eq!(world.guest("sudo -n id -u"), "0\n");
+    assert_eq!(world.guest(&format!("getent hosts {LOGIN}.42.fr")).split_whitespace().next(), Some("127.0.0.1"));
+    let root = world.guest("sudo sshd -T | grep -i permitrootlogin");
+    assert_eq!(root, "permitrootlogin no\n");
+}
+
+pub fn is_not_made_twice(world: &World) {
+    let again = world.run(&["create"]).end().succeeded();
+    assert_eq!(again.cached(), BUILT);
+    assert_eq!(again.ran(), ["media", "verify"]);
+    println!("  a second create took {:.1} s", again.seconds);
+    let plan = world.text(&["plan"]);
+    assert!(plan.contains("cached") && !plan.contains("changed"), "{plan}");
+}
+
+pub fn answers_questions(world: &World) {
+    let listed = world.text(&["list"]);
+    assert!(listed.contains(LOGIN) && listed.contains("running"), "{listed}");
+    let status: Value = serde_json::from_str(&world.text(&["--json", "status"])).unwrap();
+    assert_eq!(status["login"], LOGIN);
+    let url = world.text(&["url"]);
+    assert!(url.contains("--resolve") && url.contains("--host-resolver-rules"), "{url}");
+    let credentials = world.text(&["credentials"]);
+    let password = fs::read_to_string(world.machine_dir(LOGIN).join("identity/password")).unwrap();
+    assert!(credentials.contains(password.trim()));
+    let mode = fs::metadata(world.machine_dir(LOGIN).join("identity/password")).unwrap().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    // The password opens the account: sudo asks for none, su does.
+    let quoted = password.trim();
+    let opened = world.guest(&format!("printf '%s\\n' '{quoted}' | su {LOGIN} -c 'echo opened' 2>/dev/null"));
+    assert_eq!(opened, "opened\n");
+    assert_eq!(world.text(&["ssh", "--", "echo", "hello"]), "hello\n");
+    let failed = world.output(&["exec", "--", "sh", "-c", "exit 7"]);
+    assert_eq!(failed.status.code(), Some(7));
+    assert!(world.text(&["logs", "--stage", "project"]).contains("docker"));
+    assert!(world.text(&["cache", "ls"]).contains("project"));
+}
+
+pub fn survives_a_restart(world: &World) {
+    world.guest("echo kept > ~/data/kept");
+    world.text(&["stop"]);
+    no_machine_runs(world);
+    assert!(world.text(&["list"]).contains("stopped"));
+    world.text(&["start"]);
+    assert_eq!(world.guest("cat ~/data/kept"), "kept\n");
+    // With nothing changed, `create` of a running machine only checks it; its data stays.
+    let again = world.run(&["create"]).end().succeeded();
+    assert_eq!(again.ran(), ["media", "verify"]);
+    assert_eq!(world.guest("cat ~/data/kept"), "kept\n");
+    let started = again.events.iter().position(|event| event["event"] == "stage_started" && event["stage"] == "verify");
+    assert!(started.is_some());
+}
+
+pub fn is_made_by_one_at_a_time(world: &World) {
+    // The first holds the machine at least until its site is verified.
+    let mut first = world.run(&["create"]);
+    assert!(first.until(|event| event["event"] == "stage_started" && event["stage"] == "verify"));
+    let second = world.output(&["create"]);
+    assert_eq!(second.status.code(), Some(11), "{}", String::from_utf8_lossy(&second.stderr));
+    first.end().succeeded();
+}
+
+pub fn is_kept_when_make_fails(world: &World) {
+    let project = world.project().join("broken");
+    fs::create_dir_all(project.join("srcs")).unwrap();
+    fs::write(project.join("Makefile"), "all:\n\t@echo it goes wrong here >&2; exit 3\n").unwrap();
+    fs::write(project.join("srcs/docker-compose.yml"), "services: {}\n").unwrap();
+    let args = ["create", "--name", "broken", "--project", project.to_str().unwrap()];
+    let ended = world.run(&args).end();
+    assert_eq!(ended.code, Some(9), "{}", ended.stderr);
+    let error = ended.events.iter().find(|event| event["event"] == "error").expect("an error event");
+    assert!(error["message"].as_str().unwrap().contains("it goes wrong here"), "{error}");
+    assert!(error["hint"].as_str().unwrap().contains("provision ssh"), "{error}");
+    let bundle = fs::read_dir(world.machine_dir("broken")).unwrap().flatten().find(|entry| {
+        entry.file_name().to_string_lossy().starts_with("failure-")
+    });
+    let bundle = bundle.expect("a failure bundle").path();
+    for file in ["console.log", "output.log", "plan.json", "versions.txt", "error.txt"] {
+        assert!(bundle.join(file).exists(), "{file}");
+    }
+    // It was kept as it failed, and is reachable.
+    let look = world.text(&["exec", "--name", "broken", "--", "cat", "inception/Makefile"]);
+    assert!(look.contains("it goes wrong here"));
+    world.text(&["destroy", "--name", "broken", "--yes"]);
+    assert_eq!(world.machines().len(), 1, "only the first machine is left");
+    fs::remove_dir_all(project).unwrap();
+}
+
+pub fn is_made_anew_from_the_change_on(world: &World) {
+    let nonce = format!("# changed by the tests at {:?}\n", std::time::SystemTime::now());
+    let compose = world.project().join("srcs/docker-compose.yml");
+    let text = fs::read_to_string(&compose).unwrap();
+    fs::write(&compose, nonce.clone() + &text).unwrap();
+    let plan = world.text(&["plan"]);
+    assert!(plan.contains("srcs/docker-compose.yml changed"), "{plan}");
+
+    let mut run = world.run(&["create"]);
+    let making = |event: &Value| event["event"] == "output" && event["stage"] == "project";
+    assert!(run.until(making), "make never printed anything");
+    run.kill();
+    no_machine_runs(world);
+
+    let created = world.run(&["create"]).end().succeeded();
+    assert_eq!(created.cached(), ["install", "docker", "account"]);
+    assert_eq!(created.ran(), ["media", "project", "verify"]);
+    let there = world.guest("head -n 1 inception/srcs/docker-compose.yml");
+    assert_eq!(there, nonce);
+    assert!(page(world).contains("wp-content"));
+}
+
+pub fn is_destroyed(world: &World) {
+    world.text(&["destroy", "--yes"]);
+    no_machine_runs(world);
+    assert!(!world.machine_dir(LOGIN).exists());
+    assert!(!world.text(&["list"]).contains(LOGIN));
+}
+
+/// No QEMU of ours is left, within the moment that a killed one takes to go.
+fn no_machine_runs(world: &World) {
+    let start = Instant::now();
+    while !world.machines().is_empty() {
+        assert!(start.elapsed() < Duration::from_secs(10), "QEMU still runs: {:?}", world.machines());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}

@@ -1,0 +1,58 @@
+//! The servers that stand in for Debian's image server and for Docker Hub: real ones, on 127.0.0.1.
+
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A server, ended when it is dropped.
+pub struct Server {
+    child: Child,
+    /// Where it listens on 127.0.0.1.
+    pub port: u16,
+}
+
+impl Server {
+    fn start(command: &mut Command, port: u16) -> Self {
+        assert!(TcpStream::connect(("127.0.0.1", port)).is_err(), "port {port} is taken");
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut server = Self { child, port };
+        let start = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(server.child.try_wait().unwrap().is_none(), "{command:?} ended");
+            assert!(start.elapsed() < Duration::from_secs(30), "{command:?} does not listen");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        server
+    }
+
+    /// A web server for the files in `folder`.
+    pub fn files(folder: &Path) -> Self {
+        let port = free_port();
+        let mut command = Command::new("python3");
+        command.args(["-m", "http.server", "--bind", "127.0.0.1", "--directory"]).arg(folder).arg(port.to_string());
+        Self::start(&mut command, port)
+    }
+
+    /// A registry with the content in `folder`. Its port is part of the docker stage's key, so it is always the same.
+    pub fn registry(folder: &Path) -> Self {
+        const PORT: u16 = 25_000;
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/media/docker-hub-standin.sh");
+        let mut command = Command::new(script);
+        command.arg("serve").arg(folder).arg(PORT.to_string());
+        Self::start(&mut command, PORT)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A port that is free now.
+pub fn free_port() -> u16 {
+    let socket = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    socket.local_addr().unwrap().port()
+}

@@ -1,0 +1,181 @@
+//! What the steps share: servers, folders and the project that is deployed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Instant;
+
+use super::run::Run;
+use super::servers::Server;
+
+/// The login of the tests' machines.
+pub const LOGIN: &str = "tlogin";
+
+/// Everything around the program under test.
+pub struct World {
+    folder: tempfile::TempDir,
+    cache: PathBuf,
+    start: Instant,
+    _mirror: Server,
+    _registry: Server,
+}
+
+impl World {
+    /// Starts the servers and lays out a project with a guest definition of its own, whose ISO is on the mirror and
+    /// signed by a key made here.
+    pub fn new() -> Self {
+        let kept = PathBuf::from(std::env::var_os("PROVISION_TEST_CACHE").expect("tests/run sets PROVISION_TEST_CACHE"));
+        let folder = tempfile::Builder::new().prefix("provision-e2e-").tempdir().unwrap();
+        let mirror_dir = folder.path().join("mirror");
+        let project = folder.path().join("project");
+        mirror(&kept.join("media/iso"), &mirror_dir);
+        fs::create_dir_all(project.join("vm")).unwrap();
+        sign(folder.path(), &mirror_dir.join("SHA512SUMS"), &project.join("vm/test.asc"));
+        let mirror = Server::files(&mirror_dir);
+        let registry = Server::registry(&kept.join("media/registry"));
+        let definition = definition(mirror.port);
+        fs::write(project.join("vm/test.toml"), definition).unwrap();
+        let settings = format!(
+            "login = \"{LOGIN}\"\nguest = \"test\"\n[docker]\nregistry_mirror = \"http://10.0.2.2:{}\"\n",
+            registry.port
+        );
+        fs::write(project.join("provision.toml"), settings).unwrap();
+        fs::write(project.join(".provisionignore"), "/vm/\nprovision.toml\n.provisionignore\n").unwrap();
+        let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
+        copy(&repository.join("srcs"), &project.join("srcs"));
+        fs::copy(repository.join("Makefile"), project.join("Makefile")).unwrap();
+        Self {
+            cache: kept.join("cache"),
+            folder,
+            start: Instant::now(),
+            _mirror: mirror,
+            _registry: registry,
+        }
+    }
+
+    /// Says what comes next.
+    pub fn step(&self, text: &str) {
+        println!("{:>5} s {text}", self.start.elapsed().as_secs());
+    }
+
+    /// The project's folder.
+    pub fn project(&self) -> PathBuf {
+        self.folder.path().join("project")
+    }
+
+    /// The folder of the machine `name`.
+    pub fn machine_dir(&self, name: &str) -> PathBuf {
+        self.folder.path().join("data/machines").join(name)
+    }
+
+    /// The program with the tests' folders.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_provision"));
+        command
+            .args(args)
+            .current_dir(self.project())
+            .env("PROVISION_CACHE_DIR", &self.cache)
+            .env("PROVISION_DATA_DIR", self.folder.path().join("data"));
+        command
+    }
+
+    /// Starts the program with `--json`.
+    pub fn run(&self, args: &[&str]) -> Run {
+        let mut words = vec!["--json"];
+        words.extend(args);
+        Run::start(&mut self.command(&words))
+    }
+
+    /// Runs the program to its end as a person would, without a terminal.
+    pub fn output(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    /// Runs the program, which must succeed, and returns its standard output.
+    #[track_caller]
+    pub fn text(&self, args: &[&str]) -> String {
+        let output = self.output(args);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{args:?}: {stderr}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs a shell command in the guest and returns its output.
+    #[track_caller]
+    pub fn guest(&self, script: &str) -> String {
+        self.text(&["exec", "--", "sh", "-c", script])
+    }
+
+    /// The PIDs of the QEMU processes of these tests.
+    pub fn machines(&self) -> Vec<u32> {
+        let ours = self.folder.path().as_os_str().as_encoded_bytes();
+        let processes = fs::read_dir("/proc").unwrap().flatten();
+        let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        pids.filter(|pid| {
+            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            line.starts_with(b"qemu") || line.windows(11).any(|part| part == b"qemu-system")
+                && line.windows(ours.len()).any(|part| part == ours)
+        })
+        .collect()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        // A failed step may leave a machine that was released on purpose.
+        let _ = self.output(&["destroy", "--yes"]);
+    }
+}
+
+/// Lays out the mirror's folder: the ISO and its checksums.
+fn mirror(iso_dir: &Path, into: &Path) {
+    fs::create_dir_all(into).unwrap();
+    let iso_dir = fs::canonicalize(iso_dir).expect("tests/support/media has made the ISO");
+    for entry in fs::read_dir(iso_dir).unwrap().flatten() {
+        let name = entry.file_name();
+        if name.to_string_lossy().ends_with(".iso") {
+            std::os::unix::fs::symlink(entry.path(), into.join(name)).unwrap();
+        } else if name == "SHA512SUMS" {
+            fs::copy(entry.path(), into.join(name)).unwrap();
+        }
+    }
+}
+
+/// Signs `sums` with a new key, whose public half goes to `public`.
+fn sign(folder: &Path, sums: &Path, public: &Path) {
+    let home = folder.join("gnupg");
+    fs::create_dir(&home).unwrap();
+    fs::set_permissions(&home, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let gpg = |args: &[&str]| {
+        let output = Command::new("gpg")
+            .args(["--batch", "--quiet", "--pinentry-mode", "loopback", "--passphrase", ""])
+            .args(args)
+            .env("GNUPGHOME", &home)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
+    };
+    gpg(&["--quick-gen-key", "Test images <images@example.org>", "ed25519", "sign", "never"]);
+    fs::write(public, gpg(&["--armor", "--export"])).unwrap();
+    let signature = sums.with_file_name("SHA512SUMS.sign");
+    gpg(&["--armor", "--output", signature.to_str().unwrap(), "--detach-sign", sums.to_str().unwrap()]);
+    let _ = Command::new("gpgconf").args(["--kill", "all"]).env("GNUPGHOME", &home).status();
+}
+
+/// Debian 13's definition with the tests' mirror and key.
+fn definition(port: u16) -> String {
+    let text = include_str!("../../vm/debian-13.toml");
+    let mut table: toml::Table = text.parse().unwrap();
+    let iso = table["iso"].as_table_mut().unwrap();
+    iso.insert("directories".into(), vec![format!("http://127.0.0.1:{port}/")].into());
+    iso.insert("key".into(), "test.asc".into());
+    iso.remove("archive");
+    toml::to_string(&table).unwrap()
+}
+
+/// Copies a folder with its links and modes.
+fn copy(from: &Path, to: &Path) {
+    let status = Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
+    assert!(status.success());
+}

@@ -1,0 +1,134 @@
+"""Crashes, reboots and interrupted starts: rules 10 and 14."""
+
+import os
+import random
+import signal
+import time
+
+from harness import Failure, check, check_equal, test, wait_until
+from site_under_test import SERVICES
+from test_people import COMMENT
+
+
+def comes_back(site, service, seconds=60):
+    """Kills a container's PID 1 from outside; fails unless the service is healthy again as another process."""
+    before = site.main_process(service)
+    check(before > 0, f"{service} is not running")
+    os.kill(before, signal.SIGKILL)
+    wait_until(lambda: site.main_process(service) not in (0, before) and site.health(service) == "healthy",
+               f"{service} is healthy again", seconds)
+
+
+@test
+def crash(site):
+    """PID 1 of each service is killed and the service comes back; the check sees one that does not."""
+    for service in SERVICES:
+        comes_back(site, service)
+        # The engine counts a container that ran 10 s as started well, and restarts the others ever later.
+    wait_until(lambda: site.status("/") == 200, "the site answers")
+    site.docker("update", "--restart=no", "wordpress")
+    try:
+        comes_back(site, "wordpress", 4)
+    except Failure:
+        pass
+    else:
+        raise Failure("the check does not see that wordpress stays down")
+    site.docker("update", "--restart=unless-stopped", "wordpress")
+    site.docker("start", "wordpress")
+    wait_until(lambda: site.health("wordpress") == "healthy", "wordpress is healthy")
+
+
+@test
+def clean_stop(site):
+    """Each service ends within 10 s of SIGTERM with exit code 0."""
+    for service in SERVICES:
+        begin = time.monotonic()
+        site.docker("stop", "--time", "30", service)
+        seconds = time.monotonic() - begin
+        check(seconds < 10, f"{service} took {seconds:.1f} s")
+        check_equal(site.inspect(service)["State"]["ExitCode"], 0, f"exit code of {service}")
+    site.make("start")
+    wait_until(lambda: site.all_healthy(), "all are healthy")
+
+
+@test
+def down_and_up(site):
+    """make down and make again keep what was written, and the certificate."""
+    certificate = (site.folder / "secrets/tls.pem").read_text()
+    site.make("down")
+    check_equal(site.docker("ps", "--all", "--quiet"), "", "containers after make down")
+    site.make()
+    check(COMMENT in site.comments() and COMMENT in site.curl("/hello-world/"), "the comment is gone")
+    check_equal((site.folder / "secrets/tls.pem").read_text(), certificate, "certificate")
+
+
+def survives_reboot(site, seconds=60):
+    """Restarts the engine; fails unless all is up again with what was written."""
+    site.engine.restart()
+    wait_until(lambda: site.all_healthy(), "every service is healthy", seconds)
+    wait_until(lambda: COMMENT in site.curl("/hello-world/", check=False), "the comment is on the site", 30)
+
+
+@test
+def reboot(site):
+    """After the engine restarts, all is up again with the comment; the check sees what stays down."""
+    site.docker("update", "--restart=no", "nginx")
+    try:
+        survives_reboot(site, 6)
+    except Failure:
+        pass
+    else:
+        raise Failure("the check does not see that nginx stays down")
+    site.docker("update", "--restart=unless-stopped", "nginx")
+    site.docker("start", "nginx")
+    survives_reboot(site)
+
+
+@test
+def evaluation_cleaning(site):
+    """The evaluation's cleaning of all containers, images, volumes and networks loses nothing either."""
+    site.shell("docker stop $(docker ps -qa); docker rm $(docker ps -qa); docker rmi -f $(docker images -qa); "
+               "docker volume rm $(docker volume ls -q); docker network rm $(docker network ls -q) 2>/dev/null; true")
+    check_equal(site.docker("images", "--quiet"), "", "images")
+    site.make()
+    check(COMMENT in site.comments(), "the comment is gone")
+
+
+@test
+def killed_first_start(site):
+    """SIGKILL at any moment of the first start: the next start completes it, and data is whole."""
+    site.make("fclean CONFIRM=1")
+    chance = random.Random(42)
+    for service, latest, again in (("mariadb", 1.2, 3), ("wordpress", 2.0, 2)):
+        interrupted = 0
+        for attempt in range(again):
+            site.docker("rm", "--force", *SERVICES, check=False)
+            for name in ("mariadb", "wordpress"):
+                if service == "mariadb" or name == "wordpress":
+                    site.shell(f"rm -rf {site.data}/{name}; mkdir -p {site.data}/{name}")
+            if service == "wordpress":
+                # A database as it is before the first start of WordPress.
+                site.shell(f"rm -rf {site.data}/mariadb; mkdir -p {site.data}/mariadb")
+            prepare(site, service)
+            wait_until(lambda: site.main_process(service), f"{service} runs", 20)
+            time.sleep(latest * (attempt + chance.random()) / again)
+            process = site.main_process(service)
+            check(process > 0, f"{service} ended by itself:\n" + site.docker("logs", service))
+            os.kill(process, signal.SIGKILL)
+            interrupted += 1
+            site.make()
+            check_equal(sorted(site.sql("SELECT user_login FROM wp_users")), ["keeper", "writer"], f"users after kill {attempt}")
+            check_equal(site.status("/hello-world/"), 200, "the first post")
+            check("site_installation_unfinished" not in site.sql("SHOW TABLES"), "the mark of an unfinished installation is left")
+        check_equal(interrupted, again, f"interrupted starts of {service}")
+
+
+def prepare(site, service):
+    """Starts what a service needs, and the service itself, with its first start before it."""
+    site.shell("make prepare")
+    compose = "docker compose --file srcs/docker-compose.yml"
+    if service == "wordpress":
+        site.shell(f"{compose} up --detach --wait mariadb")
+        site.shell(f"{compose} up --detach --no-deps wordpress")
+    else:
+        site.shell(f"{compose} up --detach --no-deps {service}")
