@@ -121,8 +121,8 @@ impl Store {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             other => other?,
         };
-        let manifest: Manifest = serde_json::from_slice(&bytes)
-            .with_context(|| format!("reading {}", manifest.display()))?;
+        let manifest: Manifest =
+            serde_json::from_slice(&bytes).with_context(|| format!("reading {}", manifest.display()))?;
         Ok((manifest.format == FORMAT && disk.exists()).then_some(Layer { manifest, disk }))
     }
 

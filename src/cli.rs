@@ -1,5 +1,6 @@
 //! The command line: what can be typed. Each command's arguments are in a file of their own.
 
+mod app;
 pub mod cache;
 pub mod create;
 pub mod credentials;
@@ -19,8 +20,15 @@ pub mod status;
 pub mod stop;
 pub mod url;
 
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::process::guardian;
+pub use app::App;
 pub use machine::Machine;
 pub use settings::Settings;
 
@@ -122,6 +130,43 @@ pub enum Command {
     Cache(cache::Args),
     /// List the guest definitions
     Guests(guests::Args),
+    /// Run a machine's program for as long as the process at the other end of standard input lives
+    #[command(name = guardian::SUBCOMMAND, hide = true)]
+    Guard {
+        /// Where its PID and output are kept.
+        run_dir: PathBuf,
+        /// The program and its arguments.
+        #[arg(last = true, required = true)]
+        program: Vec<OsString>,
+    },
+}
+
+impl Command {
+    /// Carries the command out; `exec` has an exit code of its own.
+    ///
+    /// # Errors
+    /// The command's own.
+    pub fn run(&self, app: &App) -> Result<ExitCode> {
+        let done = match self {
+            Self::Exec(args) => return args.run(app),
+            Self::Create(args) => args.run(app),
+            Self::Plan(args) => args.run(app),
+            Self::Status(args) => args.run(app),
+            Self::List(args) => args.run(app),
+            Self::Start(args) => args.run(app),
+            Self::Stop(args) => args.run(app),
+            Self::Ssh(args) => args.run(app),
+            Self::Logs(args) => args.run(app),
+            Self::Url(args) => args.run(app),
+            Self::Credentials(args) => args.run(app),
+            Self::Destroy(args) => args.run(app),
+            Self::Doctor(args) => args.run(app),
+            Self::Cache(args) => args.run(app),
+            Self::Guests(args) => args.run(app),
+            Self::Guard { run_dir, program } => return guardian::guard(run_dir, program),
+        };
+        done.map(|()| ExitCode::SUCCESS)
+    }
 }
 
 /// The command line of this process; prints help or an error and ends the process where clap does (code 2 for wrong

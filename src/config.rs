@@ -21,7 +21,7 @@ use fs_err as fs;
 use crate::cli::Settings;
 
 pub use problem::Place;
-pub use setting::{Given, SETTINGS, Setting, Spec};
+pub use setting::{Given, SETTINGS, Setting};
 pub use target::machine_name;
 pub use types::*;
 

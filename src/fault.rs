@@ -113,9 +113,7 @@ impl Fault {
 
     /// The exit code for `error`.
     pub fn exit_code(error: &anyhow::Error) -> u8 {
-        Self::of(error)
-            .map_or(Cause::Other, |fault| fault.cause)
-            .exit_code()
+        Self::of(error).map_or(Cause::Other, |fault| fault.cause).exit_code()
     }
 }
 
@@ -139,16 +137,12 @@ mod tests {
         let context = Err::<(), _>(std::io::Error::other("x"))
             .context(Fault::new(Cause::Network, "fetching").hint("try again"))
             .unwrap_err();
-        assert_eq!(
-            Fault::of(&context).unwrap().hint.as_deref(),
-            Some("try again")
-        );
+        assert_eq!(Fault::of(&context).unwrap().hint.as_deref(), Some("try again"));
     }
 
     #[test]
     fn exit_codes_differ() {
-        let codes: std::collections::BTreeSet<u8> =
-            Cause::ALL.iter().map(|c| c.exit_code()).collect();
+        let codes: std::collections::BTreeSet<u8> = Cause::ALL.iter().map(|c| c.exit_code()).collect();
         assert_eq!(codes.len(), Cause::ALL.len());
     }
 }

@@ -20,10 +20,7 @@ const EMBEDDED: &[(&str, &str)] = &[
 ];
 
 /// The signing keys that come with the program: file name and armoured text.
-const KEYS: &[(&str, &str)] = &[(
-    "debian-cd.asc",
-    include_str!("../provision/keys/debian-cd.asc"),
-)];
+const KEYS: &[(&str, &str)] = &[("debian-cd.asc", include_str!("../provision/keys/debian-cd.asc"))];
 
 /// A guest definition: where its ISO is, how that is verified and which files on it boot it.
 #[derive(Debug, Clone, Deserialize)]
@@ -122,9 +119,8 @@ impl Definition {
     }
 
     fn parse(text: &str, origin: &str) -> Result<Self> {
-        toml::from_str(text).with_context(|| {
-            Fault::new(Cause::Config, format!("reading the guest definition {origin}"))
-        })
+        toml::from_str(text)
+            .with_context(|| Fault::new(Cause::Config, format!("reading the guest definition {origin}")))
     }
 
     /// The armoured key that signs the ISO's checksums: beside the definition in the folder `overrides`, else the one

@@ -13,7 +13,7 @@
 
 mod failure;
 
-pub use failure::bundle;
+pub use failure::{bundle, copy_logs};
 
 use std::path::{Path, PathBuf};
 
@@ -190,7 +190,8 @@ impl Instance {
         let mut file = tempfile::NamedTempFile::new_in(&self.dir).context("writing the machine's record")?;
         serde_json::to_writer_pretty(&mut file, record)?;
         file.as_file().sync_all()?;
-        file.persist(self.dir.join(RECORD)).context("writing the machine's record")?;
+        file.persist(self.dir.join(RECORD))
+            .context("writing the machine's record")?;
         Ok(())
     }
 

@@ -89,10 +89,7 @@ mod tests {
     use super::*;
 
     fn inputs(pairs: &[(&str, &str)]) -> Inputs {
-        pairs
-            .iter()
-            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-            .collect()
+        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
     }
 
     #[test]

@@ -38,9 +38,7 @@ impl Lock {
         match open.try_lock() {
             Ok(()) => Ok(Some(Self { _file: open })),
             Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => {
-                Err(error).with_context(|| format!("locking {}", file.display()))
-            }
+            Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("locking {}", file.display())),
         }
     }
 

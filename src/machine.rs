@@ -23,8 +23,8 @@ pub struct Boot {
     pub cdrom: Option<PathBuf>,
     /// A kernel to boot instead of what the disk's boot loader says.
     pub kernel: Option<DirectKernel>,
-    /// Ports on the host's 127.0.0.1 that lead into the guest.
-    pub forwards: Vec<Forward>,
+    /// Ports on the host's 127.0.0.1 that lead into the guest; `None` for a machine without a network card.
+    pub forwards: Option<Vec<Forward>>,
     /// Whether the disk must survive a crash of the host.
     pub durability: Durability,
     /// Folder for the machine's socket, logs and PID; must exist.
@@ -148,9 +148,7 @@ pub fn shut_down(machine: &mut dyn Machine, limit: Duration, cancel: &Cancel) ->
         .cancel(cancel)
         .until(|| Ok((machine.state()? == State::Off).then_some(())));
     match waited {
-        Err(error) if Fault::exit_code(&error) == crate::fault::Cause::Timeout.exit_code() => {
-            machine.kill()
-        }
+        Err(error) if Fault::exit_code(&error) == crate::fault::Cause::Timeout.exit_code() => machine.kill(),
         other => other,
     }
 }

@@ -6,6 +6,7 @@ mod cli;
 mod config;
 mod event;
 mod fault;
+mod guest;
 mod host;
 mod identity;
 mod instance;
@@ -13,13 +14,39 @@ mod key;
 mod lock;
 mod machine;
 mod media;
+mod operate;
 mod paths;
+mod pipeline;
 mod plan;
 mod process;
 mod project;
 mod report;
 mod ssh;
+mod stage;
 mod verify;
 mod wait;
 
-fn main() {}
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+
+fn main() -> ExitCode {
+    let cli = cli::parse();
+    let reporter = report::Reporter::new(&cli.global);
+    let result = app(&reporter).and_then(|app| cli.command.run(&app));
+    if let Err(error) = &result {
+        reporter.error(error);
+    }
+    reporter.end();
+    result.unwrap_or_else(|error| ExitCode::from(fault::Fault::exit_code(&error)))
+}
+
+fn app(reporter: &report::Reporter) -> Result<cli::App> {
+    Ok(cli::App {
+        paths: paths::Paths::of_user()?,
+        cwd: std::env::current_dir().context("finding the current folder")?,
+        cancel: cancel::Cancel::on_signals()?,
+        events: reporter.events(),
+        reporter: reporter.clone(),
+    })
+}

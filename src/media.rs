@@ -29,7 +29,7 @@ use serde::{Deserialize, Serialize};
 
 pub use digest::Digest;
 pub use release::Release;
-pub use store::list;
+pub use store::{CachedIso, list};
 
 use crate::cancel::Cancel;
 use crate::config::{IsoChoice, Location};

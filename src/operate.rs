@@ -28,6 +28,21 @@ pub fn target(instance: &Instance, record: &Record) -> Result<Target> {
     Ok(Target::new(record.ssh_port, record.login.as_str(), &identity))
 }
 
+/// The record of a machine that must run.
+///
+/// # Errors
+/// A [`Cause::Usage`] fault when there is none, or it does not run.
+pub fn running(instance: &Instance) -> Result<Record> {
+    let record = instance.require()?;
+    if !instance.runs(&record) {
+        bail!(
+            Fault::new(Cause::Usage, format!("the machine {} does not run", instance.name))
+                .hint(format!("`provision start --name {}`", instance.name))
+        );
+    }
+    Ok(record)
+}
+
 /// Logs in to a machine, which is started first unless it runs. Ports that were taken by somebody else since are
 /// replaced, unless the user insists on them by `wanted`.
 ///
@@ -35,13 +50,16 @@ pub fn target(instance: &Instance, record: &Record) -> Result<Target> {
 /// When it was never made whole, does not come up, or a wanted port is taken.
 pub fn start(host: &Host, instance: &Instance, record: &mut Record, wanted: Ports) -> Result<Session> {
     let run_dir = instance.live_dir(record);
-    if crate::machine::qemu::runs(&run_dir) {
-        return Ok(Session::connect(&target(instance, record)?, Duration::from_secs(30))?);
+    if machine::qemu::runs(&run_dir) {
+        return Session::connect(&target(instance, record)?, Duration::from_secs(60));
     }
     if let Phase::Building(stage) = record.phase {
         bail!(
-            Fault::new(Cause::Usage, format!("the machine {} is not made yet: {stage} did not finish", instance.name))
-                .hint("`provision create` goes on from there")
+            Fault::new(
+                Cause::Usage,
+                format!("the machine {} is not made yet: {stage} did not finish", instance.name)
+            )
+            .hint("`provision create` goes on from there")
         );
     }
     fs::create_dir_all(&run_dir)?;
@@ -56,10 +74,16 @@ pub fn start(host: &Host, instance: &Instance, record: &mut Record, wanted: Port
         },
         cdrom: None,
         kernel: None,
-        forwards: vec![
-            Forward { host: record.https_port, guest: 443 },
-            Forward { host: record.ssh_port, guest: 22 },
-        ],
+        forwards: Some(vec![
+            Forward {
+                host: record.https_port,
+                guest: 443,
+            },
+            Forward {
+                host: record.ssh_port,
+                guest: 22,
+            },
+        ]),
         durability: Durability::Kept,
         run_dir: run_dir.clone(),
     };
@@ -76,9 +100,9 @@ fn choose_ports(record: &mut Record, wanted: Ports) -> Result<()> {
         https: Some(record.https_port),
         ssh: Some(record.ssh_port),
     };
-    let ports = match host::ports::choose(&last, &[]) {
+    let ports = match host::ports::choose(last, &[]) {
         Ok(ports) => ports,
-        Err(_) => host::ports::choose(&wanted, &[])?,
+        Err(_) => host::ports::choose(wanted, &[])?,
     };
     record.https_port = ports.https;
     record.ssh_port = ports.ssh;

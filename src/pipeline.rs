@@ -2,7 +2,7 @@
 
 mod inputs;
 
-pub use inputs::{Materials, plan, plan_offline};
+pub use inputs::{Materials, Parts, plan_offline};
 
 use std::time::Instant;
 
@@ -16,10 +16,10 @@ use crate::fault::{Cause, Fault};
 use crate::host;
 use crate::identity::Identity;
 use crate::instance::{self, Instance, Phase, Record};
-use crate::machine::qemu::{self, image};
 use crate::machine::Forward;
-use crate::paths::Paths;
+use crate::machine::qemu::{self, image};
 use crate::operate;
+use crate::paths::Paths;
 use crate::plan::{Plan, Planned};
 use crate::ssh::Target;
 use crate::stage::{self, Host, Work};
@@ -41,13 +41,15 @@ pub struct Creation<'a> {
 /// # Errors
 /// Whatever stops a stage; what was finished before stays.
 pub fn create(creation: &Creation<'_>) -> Result<()> {
-    let Creation { config, paths, host, .. } = creation;
+    let Creation {
+        config, paths, host, ..
+    } = creation;
     let instance = Instance::new(paths, &config.name);
     let _lock = instance.lock()?;
     instance.clear_work()?;
     let store = Store::open(&paths.cache)?;
     let materials = Materials::gather(creation)?;
-    let plan = plan(config, &materials)?;
+    let plan = materials.plan(config)?;
     let mut run = Run {
         creation,
         store,
@@ -87,7 +89,9 @@ fn record(creation: &Creation<'_>, instance: &Instance) -> Result<Record> {
         login: config.login.clone(),
         guest: config.guest.clone(),
         made: before.as_ref().map_or_else(jiff::Timestamp::now, |record| record.made),
-        phase: before.as_ref().map_or(Phase::Building(Stage::Media), |record| record.phase),
+        phase: before
+            .as_ref()
+            .map_or(Phase::Building(Stage::Media), |record| record.phase),
         layer: before.as_ref().and_then(|record| record.layer.clone()),
         https_port: before.as_ref().map_or(0, |record| record.https_port),
         ssh_port: before.as_ref().map_or(0, |record| record.ssh_port),
@@ -147,7 +151,7 @@ impl Run<'_> {
             .filter_map(|other| other.record().ok().flatten())
             .flat_map(|record| [record.https_port, record.ssh_port])
             .collect();
-        let ports = host::ports::choose(&config.ports, &others)?;
+        let ports = host::ports::choose(config.ports, &others)?;
         self.record.https_port = ports.https;
         self.record.ssh_port = ports.ssh;
         Ok(())
@@ -174,7 +178,9 @@ impl Run<'_> {
         let stage = planned.stage;
         let events = self.host().events.clone();
         let _lock = self.store.lock(&planned.key, &self.host().cancel, || {
-            events.note(format!("another provision makes the checkpoint {stage}; waiting for it"));
+            events.note(format!(
+                "another provision makes the checkpoint {stage}; waiting for it"
+            ));
         })?;
         if let Some(layer) = self.store.get(&planned.key)? {
             events.emit(cached(planned));
@@ -194,7 +200,9 @@ impl Run<'_> {
             return Err(self.failed(stage, &work, error));
         }
         let seconds = start.elapsed().as_secs_f64();
-        let Planned { key, parent, inputs, .. } = planned.clone();
+        let Planned {
+            key, parent, inputs, ..
+        } = planned.clone();
         let manifest = Manifest::new(stage, key, parent, inputs, seconds);
         let layer = self.store.commit(&work.disk, &manifest)?;
         fs::remove_dir_all(&work.dir)?;
@@ -205,7 +213,11 @@ impl Run<'_> {
     /// How long the stage took here last time; nothing where it never ran under this accelerator.
     fn typical_seconds(&self, stage: Stage) -> Result<Option<u64>> {
         let newest = self.store.newest(stage)?;
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole, positive seconds are meant")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "whole, positive seconds are meant"
+        )]
         let whole = |seconds: f64| seconds.max(0.0) as u64;
         Ok(newest.map(|layer| whole(layer.manifest.seconds)))
     }
@@ -228,7 +240,14 @@ impl Run<'_> {
     }
 
     fn run_stage(&self, stage: Stage, work: &Work) -> Result<()> {
-        let Materials { iso, recipe, docker, project, builder, identity, .. } = &self.materials;
+        let Materials { iso, parts } = &self.materials;
+        let Parts {
+            recipe,
+            docker,
+            project,
+            builder,
+            identity,
+        } = parts;
         let (host, login) = (self.host(), &self.creation.config.login);
         let forwards = self.forwards();
         let root = self.target("root", builder);
@@ -246,8 +265,14 @@ impl Run<'_> {
 
     fn forwards(&self) -> [Forward; 2] {
         [
-            Forward { host: self.record.https_port, guest: 443 },
-            Forward { host: self.record.ssh_port, guest: 22 },
+            Forward {
+                host: self.record.https_port,
+                guest: 443,
+            },
+            Forward {
+                host: self.record.ssh_port,
+                guest: 22,
+            },
         ]
     }
 
@@ -300,7 +325,7 @@ impl Run<'_> {
 
     /// The machine's own copy of its keys, so that it stays reachable when the cache is emptied.
     fn place_identity(&self) -> Result<()> {
-        self.materials.identity.copy_to(&self.instance.identity())
+        self.materials.parts.identity.copy_to(&self.instance.identity())
     }
 
     /// Starts the machine unless it runs, and checks it.
@@ -320,7 +345,10 @@ impl Run<'_> {
         checked?;
         let seconds = start.elapsed().as_secs_f64();
         let events = &self.host().events;
-        events.emit(Event::StageDone { stage: Stage::Verify, seconds });
+        events.emit(Event::StageDone {
+            stage: Stage::Verify,
+            seconds,
+        });
         events.emit(Event::Ready {
             name: self.instance.name.to_string(),
             url: format!("https://{}", self.record.login.domain()),
@@ -331,8 +359,8 @@ impl Run<'_> {
     }
 
     fn checked(&mut self) -> Result<()> {
-        let mut session = operate::start(self.host(), &self.instance, &mut self.record, self.creation.config.ports)?;
-        let login = &self.record.login;
-        stage::verify::run(self.host(), &mut session, login, self.record.https_port)
+        let Creation { host, config, .. } = self.creation;
+        let mut session = operate::start(host, &self.instance, &mut self.record, config.ports)?;
+        stage::verify::run(host, &mut session, &config.login, self.record.https_port)
     }
 }

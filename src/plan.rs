@@ -139,8 +139,15 @@ mod tests {
         for planned in &old.stages {
             let disk = folder.path().join("disk");
             image::create(&disk, 1).unwrap();
-            let Planned { stage, key, parent, inputs } = planned.clone();
-            store.commit(&disk, &Manifest::new(stage, key, parent, inputs, 1.0)).unwrap();
+            let Planned {
+                stage,
+                key,
+                parent,
+                inputs,
+            } = planned.clone();
+            store
+                .commit(&disk, &Manifest::new(stage, key, parent, inputs, 1.0))
+                .unwrap();
         }
         assert_eq!(old.standing(&store).unwrap(), vec![Standing::Cached; 3]);
         let project = plan("1", "2").standing(&store).unwrap();

@@ -25,10 +25,7 @@ pub struct CommandLine {
 
 impl CommandLine {
     /// A command line.
-    pub fn new<A: Into<OsString>>(
-        program: impl Into<PathBuf>,
-        args: impl IntoIterator<Item = A>,
-    ) -> Self {
+    pub fn new<A: Into<OsString>>(program: impl Into<PathBuf>, args: impl IntoIterator<Item = A>) -> Self {
         Self {
             program: program.into(),
             args: args.into_iter().map(Into::into).collect(),
@@ -45,9 +42,7 @@ impl CommandLine {
     /// The program's last path component, for messages.
     pub fn name(&self) -> String {
         let name = self.program.file_name();
-        name.unwrap_or(self.program.as_os_str())
-            .to_string_lossy()
-            .into_owned()
+        name.unwrap_or(self.program.as_os_str()).to_string_lossy().into_owned()
     }
 
     pub(crate) fn command(&self) -> std::process::Command {
@@ -152,12 +147,14 @@ pub fn replace(line: &CommandLine) -> anyhow::Error {
     cannot_start(line, line.command().exec())
 }
 
-/// Runs `line` on the user's terminal (for `sudo`, which may ask for a password) and returns how it ended.
+/// Runs `line` on the user's terminal (for `sudo`, which may ask for a password) and returns how it ended. What it
+/// prints goes to standard error: standard output is for results.
 ///
 /// # Errors
 /// When it cannot be started.
 pub fn run_on_terminal(line: &CommandLine) -> Result<ExitStatus> {
     line.command()
+        .stdout(std::io::stderr())
         .status()
         .map_err(|error| cannot_start(line, error))
 }

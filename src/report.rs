@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
-use crate::cli::{Color, Global};
+use crate::cli::Global;
 use crate::event::{Event, Events, Stream};
 
 pub use ask::confirm;

@@ -34,13 +34,7 @@ pub struct Host {
 impl Host {
     /// A machine whose logs and socket are in `run_dir`.
     pub fn machine(&self, run_dir: &std::path::Path) -> Qemu {
-        Qemu::new(
-            &self.qemu,
-            self.accelerator,
-            self.size,
-            run_dir,
-            &self.cancel,
-        )
+        Qemu::new(&self.qemu, self.accelerator, self.size, run_dir, &self.cancel)
     }
 
     /// A limit that suits a real machine, stretched for the accelerator.

@@ -89,10 +89,7 @@ impl<'a> Wait<'a> {
         } else {
             "in vain"
         };
-        let mut fault = Fault::new(
-            Cause::Timeout,
-            format!("waited {limit} {kind} for {}", self.name),
-        );
+        let mut fault = Fault::new(Cause::Timeout, format!("waited {limit} {kind} for {}", self.name));
         fault.hint = self.hint;
         fault.into()
     }
@@ -171,8 +168,7 @@ mod tests {
     #[test]
     fn an_error_of_the_condition_ends_the_wait_at_once() {
         let start = Instant::now();
-        let waited = Wait::new("x", Duration::from_secs(60))
-            .until(|| Err::<Option<()>, _>(anyhow::anyhow!("died")));
+        let waited = Wait::new("x", Duration::from_secs(60)).until(|| Err::<Option<()>, _>(anyhow::anyhow!("died")));
         assert!(waited.is_err() && start.elapsed() < Duration::from_secs(5));
     }
 
@@ -190,10 +186,16 @@ mod tests {
             },
         );
         assert_eq!(result.unwrap(), 3);
-        let result = retry(3, Duration::ZERO, &Cancel::default(), |_| false, |n| {
-            calls = n;
-            Err::<(), _>(anyhow::anyhow!("fatal"))
-        });
+        let result = retry(
+            3,
+            Duration::ZERO,
+            &Cancel::default(),
+            |_| false,
+            |n| {
+                calls = n;
+                Err::<(), _>(anyhow::anyhow!("fatal"))
+            },
+        );
         assert!(result.is_err() && calls == 1);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use super::{Machine, Settings};
 use crate::cancel::Cancel;
@@ -15,7 +15,7 @@ use crate::machine::accelerator::Accelerator;
 use crate::machine::qemu::arguments::Size;
 use crate::machine::qemu::choose;
 use crate::paths::Paths;
-use crate::report::Output;
+use crate::report::Reporter;
 use crate::stage::Host;
 
 /// The program's surroundings, set up once.
@@ -28,8 +28,8 @@ pub struct App {
     pub cancel: Cancel,
     /// Where events go.
     pub events: Events,
-    /// Where results go.
-    pub output: Output,
+    /// Shows events, results and the error.
+    pub reporter: Reporter,
 }
 
 impl App {
@@ -48,7 +48,10 @@ impl App {
     /// # Errors
     /// When it cannot be told which.
     pub fn instance(&self, machine: &Machine) -> Result<Instance> {
-        let existing: Vec<_> = Instance::all(&self.paths)?.into_iter().map(|instance| instance.name).collect();
+        let existing: Vec<_> = Instance::all(&self.paths)?
+            .into_iter()
+            .map(|instance| instance.name)
+            .collect();
         let name = machine.choose(&self.cwd, &existing)?;
         Ok(Instance::new(&self.paths, &name))
     }
@@ -58,16 +61,16 @@ impl App {
     /// # Errors
     /// When QEMU is missing, too old, or cannot do what the user asks.
     pub fn host(&self, wish: AcceleratorChoice, size: Size) -> Result<Host> {
-        let qemu = host::qemu(&self.cancel)?;
-        let chosen = choose::choose(wish, &qemu.path, &qemu.version.to_string(), &self.paths.cache, &self.cancel)?;
+        let (qemu, version) = host::qemu(&self.cancel)?;
+        let chosen = choose::choose(wish, &qemu, &version, &self.paths.cache, &self.cancel)?;
         if let (Accelerator::Tcg, Some(because)) = (chosen.accelerator, &chosen.because) {
             self.events.note(format!(
-                "the processor is emulated ({because}): everything works, but a first `create` takes half an hour or \
-                 more instead of minutes"
+                "the processor is emulated ({because}): everything works, but slowly; a first `create` takes about \
+                 20 minutes on two cores"
             ));
         }
         Ok(Host {
-            qemu: qemu.path,
+            qemu,
             accelerator: chosen.accelerator,
             size,
             events: self.events.clone(),
@@ -84,17 +87,12 @@ impl App {
             Accelerator::Tcg => AcceleratorChoice::Tcg,
             Accelerator::Kvm | Accelerator::Hvf => AcceleratorChoice::Auto,
         };
-        let size = Size { cpus: record.cpus, memory_mib: record.memory_mib };
-        let qemu = host::qemu(&self.cancel)?;
-        let version = qemu.version.to_string();
-        let chosen = choose::choose(wish, &qemu.path, &version, &self.paths.cache, &self.cancel)
-            .context("choosing an accelerator")?;
-        Ok(Host {
-            qemu: qemu.path,
-            accelerator: chosen.accelerator,
-            size,
-            events: self.events.clone(),
-            cancel: self.cancel.clone(),
-        })
+        self.host(
+            wish,
+            Size {
+                cpus: record.cpus,
+                memory_mib: record.memory_mib,
+            },
+        )
     }
 }

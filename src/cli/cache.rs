@@ -1,6 +1,19 @@
 //! `provision cache`
 
+use std::collections::BTreeSet;
+
+use anyhow::Result;
+use bytesize::ByteSize;
 use clap::Subcommand;
+use fs_err as fs;
+use serde::Serialize;
+
+use super::App;
+use crate::checkpoint::{Layer, Store};
+use crate::instance::Instance;
+use crate::key::Key;
+use crate::media;
+use crate::report::{self, Output, Paint};
 
 /// The arguments of `cache`.
 #[derive(Debug, Clone, clap::Args)]
@@ -17,4 +30,121 @@ pub enum Action {
     Ls,
     /// Delete what no machine uses
     Prune,
+}
+
+/// Something in the cache.
+#[derive(Serialize)]
+struct Entry {
+    kind: &'static str,
+    name: String,
+    bytes: u64,
+    used: bool,
+}
+
+/// What is in the cache, or what was removed from it.
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Shown(Vec<Entry>);
+
+impl Output for Shown {
+    fn text(&self, paint: Paint) -> String {
+        let row = |entry: &Entry| {
+            let used = if entry.used { "yes" } else { "no" };
+            [
+                entry.kind.to_owned(),
+                entry.name.clone(),
+                ByteSize(entry.bytes).to_string(),
+                used.to_owned(),
+            ]
+        };
+        let mut rows: Vec<_> = self.0.iter().map(row).collect();
+        let sum = self.0.iter().map(|entry| entry.bytes).sum();
+        rows.push(["total".into(), String::new(), ByteSize(sum).to_string(), String::new()]);
+        report::table(["KIND", "NAME", "SIZE", "USED"], &rows, paint)
+    }
+}
+
+impl Args {
+    /// Lists or prunes the cache.
+    ///
+    /// # Errors
+    /// When the cache cannot be read, or something cannot be removed.
+    pub fn run(&self, app: &App) -> Result<()> {
+        let store = Store::open(&app.paths.cache)?;
+        let contents = Contents::read(app, &store)?;
+        match self.action {
+            Action::Ls => app.reporter.output(&Shown(contents.entries())),
+            Action::Prune => {
+                let removed = contents.entries().into_iter().filter(|entry| !entry.used).collect();
+                contents.prune(&store)?;
+                app.reporter.output(&Shown(removed))
+            }
+        }
+    }
+}
+
+/// What is in the cache and which of it a machine needs.
+struct Contents {
+    layers: Vec<Layer>,
+    isos: Vec<media::CachedIso>,
+    used: BTreeSet<Key>,
+}
+
+impl Contents {
+    fn read(app: &App, store: &Store) -> Result<Self> {
+        let mut used = BTreeSet::new();
+        for instance in Instance::all(&app.paths)? {
+            let mut next = instance.record()?.and_then(|record| record.layer);
+            while let Some(key) = next {
+                next = store.get(&key)?.and_then(|layer| layer.manifest.parent);
+                used.insert(key);
+            }
+        }
+        Ok(Self {
+            layers: store.list()?,
+            isos: media::list(&app.paths.isos())?,
+            used,
+        })
+    }
+
+    fn needs_layer(&self, layer: &Layer) -> bool {
+        self.used.contains(&layer.manifest.key)
+    }
+
+    /// An ISO is used while a used layer was installed from it.
+    fn needs_iso(&self, iso: &media::CachedIso) -> bool {
+        let digest = iso.record.digest.to_string();
+        let installed = |layer: &&Layer| layer.manifest.inputs.get("iso") == Some(&digest);
+        self.layers
+            .iter()
+            .filter(installed)
+            .any(|layer| self.needs_layer(layer))
+    }
+
+    fn entries(&self) -> Vec<Entry> {
+        let isos = self.isos.iter().map(|iso| Entry {
+            kind: "ISO",
+            name: iso.record.name.clone(),
+            bytes: iso.record.size,
+            used: self.needs_iso(iso),
+        });
+        let layers = self.layers.iter().map(|layer| Entry {
+            kind: layer.manifest.stage.name(),
+            name: layer.manifest.key.short().to_owned(),
+            bytes: layer.size(),
+            used: self.needs_layer(layer),
+        });
+        isos.chain(layers).collect()
+    }
+
+    fn prune(&self, store: &Store) -> Result<()> {
+        // Newest first: a layer goes before the one under it, so that an interruption leaves whole chains.
+        for layer in self.layers.iter().rev().filter(|layer| !self.needs_layer(layer)) {
+            store.remove(&layer.manifest.key)?;
+        }
+        for iso in self.isos.iter().filter(|iso| !self.needs_iso(iso)) {
+            fs::remove_file(&iso.path)?;
+        }
+        Ok(())
+    }
 }

@@ -1,6 +1,11 @@
 //! `provision create`
 
-use super::Settings;
+use anyhow::Result;
+
+use super::{App, Settings};
+use crate::host;
+use crate::machine::qemu::arguments::Size;
+use crate::pipeline::{self, Creation};
 
 /// The arguments of `create`.
 #[derive(Debug, Clone, clap::Args)]
@@ -14,4 +19,28 @@ pub struct Args {
     /// Flags and variables.
     #[command(flatten)]
     pub settings: Settings,
+}
+
+impl Args {
+    /// Makes the machine.
+    ///
+    /// # Errors
+    /// Whatever stops a stage.
+    pub fn run(&self, app: &App) -> Result<()> {
+        if self.install_missing {
+            host::install_missing(&app.cancel, &app.events)?;
+        }
+        let config = app.config(&self.settings)?;
+        let size = Size {
+            cpus: config.machine.cpus,
+            memory_mib: config.machine.memory_mib,
+        };
+        let host = app.host(config.machine.accelerator, size)?;
+        pipeline::create(&Creation {
+            config: &config,
+            paths: &app.paths,
+            host: &host,
+            refresh: self.refresh,
+        })
+    }
 }

@@ -1,6 +1,10 @@
 //! `provision destroy`
 
-use super::Machine;
+use anyhow::{Result, bail};
+
+use super::{App, Machine};
+use crate::fault::{Cause, Fault};
+use crate::report;
 
 /// The arguments of `destroy`.
 #[derive(Debug, Clone, clap::Args)]
@@ -11,4 +15,26 @@ pub struct Args {
     /// Do not ask whether the machine's data may be lost
     #[arg(short, long)]
     pub yes: bool,
+}
+
+impl Args {
+    /// Deletes the machine.
+    ///
+    /// # Errors
+    /// When there is none, the user does not confirm, or something of it cannot be removed.
+    pub fn run(&self, app: &App) -> Result<()> {
+        let instance = app.instance(&self.machine)?;
+        instance.require()?;
+        let question = format!("Delete the machine {} and all data in it?", instance.name);
+        if !self.yes && !report::confirm(&question)? {
+            bail!(Fault::new(Cause::Usage, "nothing was deleted").hint("`--yes` deletes without asking"));
+        }
+        let _lock = instance.lock()?;
+        instance.destroy()?;
+        app.events.note(format!(
+            "{} is deleted; its checkpoints stay in the cache",
+            instance.name
+        ));
+        Ok(())
+    }
 }

@@ -1,12 +1,11 @@
 //! `provision doctor`
 
-use std::path::PathBuf;
-
 use anyhow::Result;
 
-use crate::cancel::Cancel;
+use super::App;
 use crate::host::{self, doctor::AcceleratorReport};
-use crate::report::Reporter;
+use crate::machine::accelerator::Accelerator;
+use crate::machine::qemu::choose::{self, Obstacle};
 
 /// The arguments of `doctor`.
 #[derive(Debug, Clone, clap::Args)]
@@ -16,22 +15,49 @@ pub struct Args {
     pub install_missing: bool,
 }
 
-/// Examines the host and tells. `accelerator` finds out whether a guest runs, which needs QEMU; so it is asked after
-/// packages were installed.
-///
-/// # Errors
-/// [`Cause::HostMissing`](crate::fault::Cause::HostMissing) when the host lacks a program, after all was told.
-pub fn run(
-    args: &Args,
-    reporter: &Reporter,
-    folders: &[(&'static str, PathBuf)],
-    accelerator: impl FnOnce() -> Result<AcceleratorReport>,
-    cancel: &Cancel,
-) -> Result<()> {
-    if args.install_missing {
-        host::install_missing(cancel, &reporter.events())?;
+impl Args {
+    /// Examines the host and tells. Whether a guest runs under the accelerator is asked after packages were installed,
+    /// since that needs QEMU.
+    ///
+    /// # Errors
+    /// [`Cause::HostMissing`](crate::fault::Cause::HostMissing) when the host lacks a program, after all was told.
+    pub fn run(&self, app: &App) -> Result<()> {
+        if self.install_missing {
+            host::install_missing(&app.cancel, &app.events)?;
+        }
+        let folders = [
+            ("cache", app.paths.cache.clone()),
+            ("machines", app.paths.machines.clone()),
+        ];
+        let found = host::doctor::examine(accelerator(app)?, &folders, &app.cancel)?;
+        app.reporter.output(&found)?;
+        host::require(&app.cancel)
     }
-    let found = host::doctor::examine(accelerator()?, folders, cancel)?;
-    reporter.output(&found)?;
-    host::require(cancel)
+}
+
+fn accelerator(app: &App) -> Result<AcceleratorReport> {
+    let fast = if cfg!(target_os = "macos") {
+        Accelerator::Hvf
+    } else {
+        Accelerator::Kvm
+    };
+    if fast == Accelerator::Kvm
+        && let Some(report) = AcceleratorReport::of_kvm()
+    {
+        return Ok(report);
+    }
+    let Ok((qemu, version)) = host::qemu(&app.cancel) else {
+        return Ok(AcceleratorReport::Refused {
+            message: "QEMU is missing".into(),
+        });
+    };
+    Ok(
+        match choose::obstacle(fast, &qemu, &version, &app.paths.cache, &app.cancel)? {
+            None => AcceleratorReport::Works {
+                name: fast.title().into(),
+            },
+            Some(Obstacle::Silent(_)) => AcceleratorReport::RunsNothing,
+            Some(Obstacle::Device(message) | Obstacle::Refused(message)) => AcceleratorReport::Refused { message },
+        },
+    )
 }

@@ -1,6 +1,16 @@
 //! `provision exec`
 
-use super::Machine;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use super::{App, Machine};
+use crate::ssh::{self, Exec, Session};
+use crate::{operate, report};
+
+/// How long a running guest may take to answer.
+const ANSWER: Duration = Duration::from_secs(60);
 
 /// The arguments of `exec`.
 #[derive(Debug, Clone, clap::Args)]
@@ -11,4 +21,26 @@ pub struct Args {
     /// The command and its arguments; it gets no terminal, and its words arrive as they are
     #[arg(last = true, required = true, value_name = "CMD")]
     pub command: Vec<String>,
+}
+
+impl Args {
+    /// Runs the command in the guest and returns its exit code.
+    ///
+    /// # Errors
+    /// When the machine does not run or the connection breaks.
+    pub fn run(&self, app: &App) -> Result<ExitCode> {
+        let instance = app.instance(&self.machine)?;
+        let record = operate::running(&instance)?;
+        let mut session = Session::connect(&operate::target(&instance, &record)?, ANSWER)?;
+        let command = ssh::quote(&self.command).context("quoting the command")?;
+        app.reporter.end();
+        let mut printed = Ok(());
+        let status = session.exec_bytes(&Exec::new(command).cancel(&app.cancel), None, &mut |stream, bytes| {
+            if printed.is_ok() {
+                printed = report::relay(stream, bytes);
+            }
+        })?;
+        printed?;
+        Ok(ExitCode::from(u8::try_from(status).unwrap_or(1)))
+    }
 }

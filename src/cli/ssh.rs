@@ -1,6 +1,9 @@
 //! `provision ssh`
 
-use super::Machine;
+use anyhow::{Context as _, Result};
+
+use super::{App, Machine};
+use crate::{operate, process, ssh};
 
 /// The arguments of `ssh`.
 #[derive(Debug, Clone, clap::Args)]
@@ -11,4 +14,19 @@ pub struct Args {
     /// A command to run instead of the login shell
     #[arg(last = true, value_name = "CMD")]
     pub command: Vec<String>,
+}
+
+impl Args {
+    /// Becomes the OpenSSH client; returns only when that is not possible.
+    ///
+    /// # Errors
+    /// When there is no such machine, it does not run, or there is no OpenSSH client.
+    pub fn run(&self, app: &App) -> Result<()> {
+        let instance = app.instance(&self.machine)?;
+        let record = operate::running(&instance)?;
+        let target = operate::target(&instance, &record)?;
+        let line = ssh::command_line(&target, &instance.identity(), &self.command).context("quoting the command")?;
+        app.reporter.end();
+        Err(process::replace(&line))
+    }
 }

@@ -1,6 +1,11 @@
 //! `provision start`
 
-use super::Machine;
+use anyhow::Result;
+
+use super::{App, Machine};
+use crate::config::Ports;
+use crate::event::Event;
+use crate::operate;
 
 /// The arguments of `start`.
 #[derive(Debug, Clone, clap::Args)]
@@ -8,4 +13,25 @@ pub struct Args {
     /// Which machine.
     #[command(flatten)]
     pub machine: Machine,
+}
+
+impl Args {
+    /// Starts the machine unless it runs.
+    ///
+    /// # Errors
+    /// When it was never made, or does not come up.
+    pub fn run(&self, app: &App) -> Result<()> {
+        let instance = app.instance(&self.machine)?;
+        let mut record = instance.require()?;
+        let _lock = instance.lock()?;
+        let host = app.host_of(&record)?;
+        operate::start(&host, &instance, &mut record, Ports::default())?;
+        app.events.emit(Event::Ready {
+            name: instance.name.to_string(),
+            url: format!("https://{}", record.login.domain()),
+            https_port: record.https_port,
+            ssh_port: record.ssh_port,
+        });
+        Ok(())
+    }
 }

@@ -1,6 +1,11 @@
 //! `provision status`
 
-use super::Machine;
+use anyhow::Result;
+use serde::Serialize;
+
+use super::{App, Machine};
+use crate::instance::{Instance, Phase, Record};
+use crate::report::{Output, Paint};
 
 /// The arguments of `status`.
 #[derive(Debug, Clone, clap::Args)]
@@ -8,4 +13,79 @@ pub struct Args {
     /// Which machine.
     #[command(flatten)]
     pub machine: Machine,
+}
+
+/// A machine as it is shown, here and by `list`.
+#[derive(Serialize)]
+pub(super) struct Shown {
+    pub(super) name: String,
+    pub(super) state: &'static str,
+    #[serde(flatten)]
+    pub(super) record: Record,
+    pub(super) folder: std::path::PathBuf,
+}
+
+impl Shown {
+    pub(super) fn new(instance: &Instance, record: Record) -> Self {
+        Self {
+            name: instance.name.to_string(),
+            state: if instance.runs(&record) { "running" } else { "stopped" },
+            folder: instance.dir().to_owned(),
+            record,
+        }
+    }
+
+    /// How far it is, in words.
+    pub(super) fn phase(&self) -> String {
+        match self.record.phase {
+            Phase::Made => "made".into(),
+            Phase::Building(stage) => format!("unfinished: {stage}"),
+            Phase::Failed(stage) => format!("{stage} failed"),
+        }
+    }
+}
+
+impl Output for Shown {
+    fn text(&self, paint: Paint) -> String {
+        let Record {
+            login,
+            guest,
+            https_port,
+            ssh_port,
+            cpus,
+            memory_mib,
+            accelerator,
+            ..
+        } = &self.record;
+        let layer = self.record.layer.as_ref().map_or("-", |key| key.short());
+        [
+            format!("{} is {} ({})", paint.bold(&self.name), self.state, self.phase()),
+            format!("login       {login}"),
+            format!(
+                "site        https://{} (port {https_port} on 127.0.0.1)",
+                login.domain()
+            ),
+            format!("ssh         port {ssh_port} on 127.0.0.1"),
+            format!(
+                "guest       {guest}, {cpus} CPUs, {memory_mib} MiB, {}",
+                accelerator.title()
+            ),
+            format!("checkpoint  {layer}"),
+            format!("project     {}", self.record.project.display()),
+            format!("folder      {}", self.folder.display()),
+        ]
+        .join("\n")
+    }
+}
+
+impl Args {
+    /// Shows one machine.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn run(&self, app: &App) -> Result<()> {
+        let instance = app.instance(&self.machine)?;
+        let record = instance.require()?;
+        app.reporter.output(&Shown::new(&instance, record))
+    }
 }

@@ -1,6 +1,10 @@
 //! `provision url`
 
-use super::Machine;
+use anyhow::Result;
+use serde::Serialize;
+
+use super::{App, Machine};
+use crate::report::{Output, Paint};
 
 /// The arguments of `url`.
 #[derive(Debug, Clone, clap::Args)]
@@ -8,4 +12,52 @@ pub struct Args {
     /// Which machine.
     #[command(flatten)]
     pub machine: Machine,
+}
+
+/// The ways to the site.
+#[derive(Serialize)]
+struct Shown {
+    url: String,
+    domain: String,
+    address: &'static str,
+    port: u16,
+    curl: String,
+    browser: String,
+}
+
+impl Output for Shown {
+    fn text(&self, paint: Paint) -> String {
+        format!(
+            "{}\n\nIn a terminal:\n  {}\nIn Chromium or Chrome:\n  {}\nIn every program, with this line in /etc/hosts:\n  {} {}\n",
+            paint.bold(&self.url),
+            self.curl,
+            self.browser,
+            self.address,
+            self.domain
+        )
+    }
+}
+
+impl Args {
+    /// Shows how to reach the site.
+    ///
+    /// # Errors
+    /// When there is no such machine.
+    pub fn run(&self, app: &App) -> Result<()> {
+        let instance = app.instance(&self.machine)?;
+        let record = instance.require()?;
+        let (domain, port) = (record.login.domain(), record.https_port);
+        let url = match port {
+            443 => format!("https://{domain}/"),
+            _ => format!("https://{domain}:{port}/"),
+        };
+        app.reporter.output(&Shown {
+            curl: format!("curl --insecure --resolve {domain}:{port}:127.0.0.1 {url}"),
+            browser: format!("chromium --host-resolver-rules='MAP {domain} 127.0.0.1' {url}"),
+            url,
+            domain,
+            address: "127.0.0.1",
+            port,
+        })
+    }
 }

@@ -99,15 +99,31 @@ mod tests {
     use super::*;
 
     const MILESTONES: &[Milestone] = &[
-        Milestone { title: "Loading additional components", text: "loading components", from: 0, to: 10 },
-        Milestone { title: "Installing the base system", text: "installing the base system", from: 10, to: 60 },
+        Milestone {
+            title: "Loading additional components",
+            text: "loading components",
+            from: 0,
+            to: 10,
+        },
+        Milestone {
+            title: "Installing the base system",
+            text: "installing the base system",
+            from: 10,
+            to: 60,
+        },
     ];
 
     #[test]
     fn percentages_scale_into_their_phase() {
         let console = "Loading additional components  ... 1%... 100%\nInstalling the base system  ... 0%... 17%... 20%";
         let seen = progress(console, MILESTONES).unwrap();
-        assert_eq!(seen, Progress { text: "installing the base system", percent: 20 });
+        assert_eq!(
+            seen,
+            Progress {
+                text: "installing the base system",
+                percent: 20
+            }
+        );
         let title_only = progress("Installing the base system  ", MILESTONES).unwrap();
         assert_eq!(title_only.percent, 10);
         assert_eq!(progress("Booting", MILESTONES), None);

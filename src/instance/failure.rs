@@ -23,13 +23,7 @@ const LOGS: [&str; 6] = [
 ///
 /// # Errors
 /// When the folder or a file cannot be written.
-pub fn bundle(
-    instance: &Instance,
-    stage: Stage,
-    work: &Path,
-    plan: &str,
-    error: &anyhow::Error,
-) -> Result<PathBuf> {
+pub fn bundle(instance: &Instance, stage: Stage, work: &Path, plan: &str, error: &anyhow::Error) -> Result<PathBuf> {
     let time = jiff::Zoned::now().strftime("%Y%m%d-%H%M%S").to_string();
     let dir = instance.dir().join(format!("failure-{time}"));
     copy_logs(work, &dir)?;

@@ -41,13 +41,7 @@ pub struct Qemu {
 
 impl Qemu {
     /// A machine whose socket, PID and logs are, or will be, in `run_dir`.
-    pub fn new(
-        program: &Path,
-        accelerator: Accelerator,
-        size: Size,
-        run_dir: &Path,
-        cancel: &Cancel,
-    ) -> Self {
+    pub fn new(program: &Path, accelerator: Accelerator, size: Size, run_dir: &Path, cancel: &Cancel) -> Self {
         Self {
             program: program.to_owned(),
             accelerator,
@@ -99,22 +93,17 @@ pub fn runs(run_dir: &Path) -> bool {
 
 impl Machine for Qemu {
     fn start(&mut self, boot: &Boot) -> Result<()> {
-        let line = CommandLine::new(
-            &self.program,
-            arguments::arguments(boot, self.accelerator, self.size),
-        );
+        let line = CommandLine::new(&self.program, arguments::arguments(boot, self.accelerator, self.size));
         // A socket of an earlier run would answer nobody, but it would be there.
         let _ = fs::remove_file(self.run_dir.join(arguments::QMP_SOCKET));
         fs::write(self.run_dir.join("command"), line.to_string())?;
         let mut guarded = Guarded::start(&line, &self.run_dir)?;
-        Wait::new("QEMU to start", START_LIMIT)
-            .cancel(&self.cancel)
-            .until(|| {
-                if guarded.ended()?.is_some() {
-                    return Err(Self::died(&guarded));
-                }
-                Ok(qmp::answers(&self.run_dir).then_some(()))
-            })?;
+        Wait::new("QEMU to start", START_LIMIT).cancel(&self.cancel).until(|| {
+            if guarded.ended()?.is_some() {
+                return Err(Self::died(&guarded));
+            }
+            Ok(qmp::answers(&self.run_dir).then_some(()))
+        })?;
         self.guarded = Some(guarded);
         Ok(())
     }
@@ -148,8 +137,7 @@ impl Machine for Qemu {
         if qmp::answers(&self.run_dir) {
             qmp::quit(&self.run_dir)?;
             let run_dir = &self.run_dir;
-            Wait::new("QEMU to end", END_LIMIT)
-                .until(|| Ok((!run_dir.join(PID_FILE).exists()).then_some(())))?;
+            Wait::new("QEMU to end", END_LIMIT).until(|| Ok((!run_dir.join(PID_FILE).exists()).then_some(())))?;
         }
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! What the stages read, gathered before the first of them runs: from it follow the plan's keys.
 
+use std::time::Instant;
+
 use anyhow::{Context as _, Result};
 
 use super::Creation;
@@ -17,7 +19,13 @@ use crate::stage;
 pub struct Materials {
     /// The verified ISO.
     pub iso: Iso,
-    /// How it is installed.
+    /// The rest.
+    pub parts: Parts,
+}
+
+/// What is known without a network.
+pub struct Parts {
+    /// How the ISO is installed.
     pub recipe: InstallRecipe,
     /// What of Docker is installed.
     pub docker: stage::docker::Input,
@@ -27,8 +35,6 @@ pub struct Materials {
     pub builder: Identity,
     /// The login's own keys and password.
     pub identity: Identity,
-    /// Stands in for secrets in keys.
-    pub secret: [u8; 32],
 }
 
 impl Materials {
@@ -38,38 +44,39 @@ impl Materials {
     /// When the ISO cannot be had, a file of the project cannot be read, or the configuration asks for what is not
     /// there.
     pub fn gather(creation: &Creation<'_>) -> Result<Self> {
-        let Creation { config, paths, host, refresh } = creation;
+        let Creation {
+            config,
+            paths,
+            host,
+            refresh,
+        } = creation;
         let definition = Definition::find(&config.guest, config.overrides.as_deref())?;
         // What is cheap to get wrong is read first: nobody wants to hear of a bad link after a long download.
         let parts = Parts::gather(config, paths, &definition)?;
         let key = definition.signing_key(config.overrides.as_deref())?;
-        let request = Request {
-            release: &definition.iso,
-            key: &key,
-            choice: config.iso.as_ref(),
-            refresh: *refresh,
-        };
-        let start = std::time::Instant::now();
+        let start = Instant::now();
+        let stage = Stage::Media;
         host.events.emit(Event::StageStarted {
-            stage: Stage::Media,
+            stage,
             reason: "every run verifies it".into(),
             typical_seconds: None,
         });
+        let request = request(config, &definition, &key, *refresh);
         let iso = stage::media::run(&request, &paths.isos(), &host.events, &host.cancel)?;
-        let seconds = start.elapsed().as_secs_f64();
-        host.events.emit(Event::StageDone { stage: Stage::Media, seconds });
-        Ok(parts.with(iso))
+        host.events.emit(Event::StageDone {
+            stage,
+            seconds: start.elapsed().as_secs_f64(),
+        });
+        Ok(Self { iso, parts })
     }
-}
 
-/// [`Materials`] without the ISO: what can be known without a network.
-pub struct Parts {
-    recipe: InstallRecipe,
-    docker: stage::docker::Input,
-    project: stage::project::Input,
-    builder: Identity,
-    identity: Identity,
-    secret: [u8; 32],
+    /// The plan that follows.
+    ///
+    /// # Errors
+    /// When a file of the project cannot be read.
+    pub fn plan(&self, config: &Config) -> Result<Plan> {
+        self.parts.plan(config, &self.iso.digest.to_string())
+    }
 }
 
 impl Parts {
@@ -77,11 +84,8 @@ impl Parts {
         let builder = Identity::load_or_create(&paths.builder(), false)?;
         let identity = Identity::load_or_create(&paths.identity(config.login.as_str()), true)?;
         let recipe = guest::debian::recipe(definition, &config.network, &builder)?;
-        let docker = stage::docker::Input::new(
-            &config.docker,
-            &config.network,
-            definition.docker_ce.as_ref(),
-        )?;
+        let docker_ce = definition.docker_ce.as_ref();
+        let docker = stage::docker::Input::new(&config.docker, &config.network, docker_ce)?;
         let project = stage::project::Input {
             tree: Tree::collect(&config.project)?,
             target: config.project.target.clone(),
@@ -91,62 +95,39 @@ impl Parts {
             recipe,
             docker,
             project,
-            secret: builder.keyed_hash_key(),
             builder,
             identity,
         })
     }
 
-    fn with(self, iso: Iso) -> Materials {
-        Materials {
-            iso,
-            recipe: self.recipe,
-            docker: self.docker,
-            project: self.project,
-            builder: self.builder,
-            identity: self.identity,
-            secret: self.secret,
-        }
-    }
-
     fn plan(&self, config: &Config, iso_digest: &str) -> Result<Plan> {
-        plan_of(config, iso_digest, &self.recipe, &self.docker, &self.project, &self.identity, &self.secret)
+        let disk_gib = config.machine.disk_gib;
+        let secret = self.builder.keyed_hash_key();
+        Ok(Plan::new([
+            (
+                Stage::Install,
+                stage::install::inputs(&self.recipe, iso_digest, disk_gib),
+            ),
+            (Stage::Docker, self.docker.inputs()),
+            (Stage::Account, stage::account::inputs(&config.login, &self.identity)),
+            (
+                Stage::Project,
+                self.project.inputs(&secret).context("reading the project")?,
+            ),
+        ]))
     }
 }
 
-/// The plan that follows from `materials`.
-///
-/// # Errors
-/// When a file of the project cannot be read.
-pub fn plan(config: &Config, materials: &Materials) -> Result<Plan> {
-    let Materials { iso, recipe, docker, project, identity, secret, .. } = materials;
-    plan_of(config, &iso.digest, recipe, docker, project, identity, secret)
+fn request<'a>(config: &'a Config, definition: &'a Definition, key: &'a [u8], refresh: bool) -> Request<'a> {
+    Request {
+        release: &definition.iso,
+        key,
+        choice: config.iso.as_ref(),
+        refresh,
+    }
 }
 
-fn plan_of(
-    config: &Config,
-    iso_digest: &str,
-    recipe: &InstallRecipe,
-    docker: &stage::docker::Input,
-    project: &stage::project::Input,
-    identity: &Identity,
-    secret: &[u8; 32],
-) -> Result<Plan> {
-    Ok(Plan::new([
-        (
-            Stage::Install,
-            stage::install::inputs(recipe, iso_digest, config.machine.disk_gib),
-        ),
-        (Stage::Docker, docker.inputs()),
-        (Stage::Account, stage::account::inputs(&config.login, identity)?),
-        (
-            Stage::Project,
-            project.inputs(secret).context("reading the project")?,
-        ),
-    ]))
-}
-
-/// The plan as far as it is known without a network: `None` while the ISO is not in the cache.
+/// The plan as far as it is known without a network: `None` while the ISO is not.
 ///
 /// # Errors
 /// When the configuration asks for what is not there.
@@ -154,12 +135,8 @@ pub fn plan_offline(config: &Config, paths: &Paths) -> Result<Option<Plan>> {
     let definition = Definition::find(&config.guest, config.overrides.as_deref())?;
     let parts = Parts::gather(config, paths, &definition)?;
     let key = definition.signing_key(config.overrides.as_deref())?;
-    let request = Request {
-        release: &definition.iso,
-        key: &key,
-        choice: config.iso.as_ref(),
-        refresh: false,
-    };
-    let iso = media::cached(&request, &paths.isos())?;
-    iso.map(|iso| parts.plan(config, &iso.digest)).transpose()
+    let known = media::cached(&request(config, &definition, &key, false), &paths.isos())?;
+    known
+        .map(|known| parts.plan(config, &known.digest.to_string()))
+        .transpose()
 }

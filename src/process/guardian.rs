@@ -135,10 +135,7 @@ pub fn guard(run_dir: &Path, program: &[OsString]) -> Result<ExitCode> {
     let watched = Arc::clone(&running);
     std::thread::spawn(move || kill_when_abandoned(&watched));
     // Leaves the process unreaped, so that its PID cannot be given to another before the lock is held.
-    let _ = rustix::process::waitid(
-        WaitId::Pid(pid),
-        WaitIdOptions::EXITED | WaitIdOptions::NOWAIT,
-    );
+    let _ = rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
     let child = running.lock().unwrap_or_else(PoisonError::into_inner).take();
     let status = child.map(|mut child| child.wait()).transpose()?;
     // The file goes last: while it is there, there may be a process.

@@ -15,15 +15,12 @@ use crate::ssh::Target;
 const SCRIPT: &str = include_str!("../../provision/debian/account.sh");
 
 /// What the stage reads, for its key.
-///
-/// # Errors
-/// When the identity's files cannot be read.
-pub fn inputs(login: &Login, identity: &Identity) -> Result<Inputs> {
-    Ok(Inputs::from([
+pub fn inputs(login: &Login, identity: &Identity) -> Inputs {
+    Inputs::from([
         ("account.sh".to_owned(), digest(SCRIPT.as_bytes())),
         ("login".to_owned(), login.to_string()),
         ("identity".to_owned(), identity.fingerprint()),
-    ]))
+    ])
 }
 
 /// Runs the stage on the disk of `work`. After it only `login` can log in.
@@ -39,26 +36,38 @@ pub fn run(
     identity: &Identity,
 ) -> Result<()> {
     let secrets = secrets(identity).context("packing the account's keys")?;
-    booted::with_guest(host, work, Stage::Account, forwards, root, |_| false, |session| {
-        host.events.step(Stage::Account, format!("making the user {login}"));
-        let script = Script {
-            name: "account.sh",
-            text: SCRIPT,
-            args: &["--login".into(), login.to_string(), "--hostname".into(), login.to_string()],
-            input: &secrets,
-        };
-        booted::run_script(host, work, Stage::Account, session, &script)
-    })
+    booted::with_guest(
+        host,
+        work,
+        Stage::Account,
+        forwards,
+        root,
+        |_| false,
+        |session| {
+            host.events.step(Stage::Account, format!("making the user {login}"));
+            let script = Script {
+                name: "account.sh",
+                text: SCRIPT,
+                args: &[
+                    "--login".into(),
+                    login.to_string(),
+                    "--hostname".into(),
+                    login.to_string(),
+                ],
+                input: &secrets,
+            };
+            booted::run_script(host, work, Stage::Account, session, &script)
+        },
+    )
 }
 
 /// What the script reads from its standard input: a tar archive with one file each.
 fn secrets(identity: &Identity) -> Result<Vec<u8>> {
     let mut archive = tar::Builder::new(Vec::new());
     let files = [
-        ("password.hash", identity.password_hash().unwrap_or_default()),
+        ("password-hash", identity.password_hash().unwrap_or_default()),
         ("authorized_keys", identity.public_key()),
         ("ssh_host_ed25519_key", identity.host_private_key()),
-        ("ssh_host_ed25519_key.pub", identity.host_public_key()),
     ];
     for (name, content) in files {
         let mut header = tar::Header::new_gnu();

@@ -42,7 +42,7 @@ pub fn with_guest<T>(
         disk: work.disk.clone(),
         cdrom: None,
         kernel: None,
-        forwards: forwards.to_vec(),
+        forwards: Some(forwards.to_vec()),
         durability: Durability::Scratch,
         run_dir: work.dir.clone(),
     };
@@ -68,12 +68,7 @@ pub fn with_guest<T>(
 ///
 /// # Errors
 /// When the machine dies, the guest stands still, or it shows another host key.
-pub fn log_in(
-    host: &Host,
-    machine: &mut impl Machine,
-    boot: &Boot,
-    target: &Target,
-) -> Result<Session> {
+pub fn log_in(host: &Host, machine: &mut impl Machine, boot: &Boot, target: &Target) -> Result<Session> {
     let console = boot.console();
     let wait = Wait::new("the guest to answer on SSH", host.patience(BOOT_STALLED))
         .cancel(&host.cancel)
@@ -86,11 +81,7 @@ pub fn log_in(
 }
 
 /// Keeps the screen of a failed job's machine in the work folder and ends the machine.
-pub fn on_failure_show<T>(
-    result: Result<T>,
-    machine: &mut impl Machine,
-    work: &Work,
-) -> Result<T> {
+pub fn on_failure_show<T>(result: Result<T>, machine: &mut impl Machine, work: &Work) -> Result<T> {
     result.inspect_err(|_| {
         // The error at hand matters more than one of these.
         let _ = machine.screenshot(&work.dir.join("screen.png"));
@@ -114,13 +105,7 @@ pub struct Script<'a> {
 ///
 /// # Errors
 /// A [`Cause::Guest`] fault with the end of its output when it exits with another code than 0.
-pub fn run_script(
-    host: &Host,
-    work: &Work,
-    stage: Stage,
-    session: &mut Session,
-    script: &Script<'_>,
-) -> Result<()> {
+pub fn run_script(host: &Host, work: &Work, stage: Stage, session: &mut Session, script: &Script<'_>) -> Result<()> {
     // /run is a file system in memory: nothing of ours is left on the disk.
     let path = format!("/run/provision-{}", script.name);
     copy(host, session, &path, script.text.as_bytes())
@@ -141,7 +126,11 @@ pub fn run_script(
     }
     Err(Fault::new(
         Cause::Guest,
-        format!("{} failed in the guest with exit code {status}:\n{}", script.name, log.tail()),
+        format!(
+            "{} failed in the guest with exit code {status}:\n{}",
+            script.name,
+            log.tail()
+        ),
     )
     .into())
 }

@@ -67,16 +67,24 @@ impl Input {
 /// # Errors
 /// When the guest does not come up or the script fails.
 pub fn run(host: &Host, work: &Work, forwards: &[Forward], root: &Target, input: &Input) -> Result<()> {
-    booted::with_guest(host, work, Stage::Docker, forwards, root, |_| false, |session| {
-        host.events.step(Stage::Docker, "installing Docker");
-        let script = Script {
-            name: "docker.sh",
-            text: SCRIPT,
-            args: &input.args,
-            input: &[],
-        };
-        booted::run_script(host, work, Stage::Docker, session, &script)
-    })
+    booted::with_guest(
+        host,
+        work,
+        Stage::Docker,
+        forwards,
+        root,
+        |_| false,
+        |session| {
+            host.events.step(Stage::Docker, "installing Docker");
+            let script = Script {
+                name: "docker.sh",
+                text: SCRIPT,
+                args: &input.args,
+                input: &[],
+            };
+            booted::run_script(host, work, Stage::Docker, session, &script)
+        },
+    )
 }
 
 #[cfg(test)]

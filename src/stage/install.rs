@@ -60,7 +60,7 @@ pub fn run(host: &Host, work: &Work, iso: &Path, recipe: &InstallRecipe) -> Resu
         disk: work.disk.clone(),
         cdrom: Some(iso.to_owned()),
         kernel: Some(kernel),
-        forwards: Vec::new(),
+        forwards: None,
         durability: Durability::Scratch,
         run_dir: work.dir.clone(),
     };
@@ -102,12 +102,7 @@ fn private_file(path: &Path) -> Result<std::fs::File> {
 }
 
 /// Follows the installer until the guest has powered off.
-fn watch(
-    host: &Host,
-    machine: &mut impl Machine,
-    boot: &Boot,
-    milestones: &[Milestone],
-) -> Result<()> {
+fn watch(host: &Host, machine: &mut impl Machine, boot: &Boot, milestones: &[Milestone]) -> Result<()> {
     let mut shown = None;
     let mut asked = Standing::default();
     let (console_log, installer_log) = (boot.console(), boot.installer_log());
@@ -245,8 +240,18 @@ mod tests {
     #[test]
     fn an_early_power_off_is_a_failure() {
         let milestones = [
-            Milestone { title: "Loading", text: "loading", from: 0, to: 50 },
-            Milestone { title: "Finishing", text: "finishing", from: 50, to: 100 },
+            Milestone {
+                title: "Loading",
+                text: "loading",
+                from: 0,
+                to: 50,
+            },
+            Milestone {
+                title: "Finishing",
+                text: "finishing",
+                from: 50,
+                to: 100,
+            },
         ];
         assert!(finished("Loading ... 3%\nkernel panic", &milestones).is_err());
         assert!(finished("Finishing ... 92%\nPower down", &milestones).is_ok());

@@ -50,14 +50,7 @@ impl Input {
 ///
 /// # Errors
 /// When the guest does not come up, the copy fails, or `make` does ([`Cause::Make`]).
-pub fn run(
-    host: &Host,
-    work: &Work,
-    forwards: &[Forward],
-    user: &Target,
-    login: &Login,
-    input: &Input,
-) -> Result<()> {
+pub fn run(host: &Host, work: &Work, forwards: &[Forward], user: &Target, login: &Login, input: &Input) -> Result<()> {
     booted::with_guest(host, work, Stage::Project, forwards, user, is_make, |session| {
         copy(host, session, &input.tree)?;
         make(host, work, session, login, input)
@@ -79,7 +72,12 @@ fn copy(host: &Host, session: &mut Session, tree: &Tree) -> Result<()> {
     ))
     .limit(host.patience(COPY_LIMIT))
     .cancel(&host.cancel);
-    let mut counted = Counted { reader, host, done: 0, total };
+    let mut counted = Counted {
+        reader,
+        host,
+        done: 0,
+        total,
+    };
     let mut said = String::new();
     let (packed, status) = std::thread::scope(|scope| {
         let packing = scope.spawn(|| tree.write_tar(writer));
@@ -92,6 +90,19 @@ fn copy(host: &Host, session: &mut Session, tree: &Tree) -> Result<()> {
         let packed = packing.join().unwrap_or_else(|_| bail!("the packing stopped"));
         (packed, status)
     });
+    // When the packing fails the guest's tar does too, and knows less of why; a broken pipe is the other way round.
+    let broken = |error: &anyhow::Error| {
+        let kind = error
+            .root_cause()
+            .downcast_ref::<std::io::Error>()
+            .map(std::io::Error::kind);
+        kind == Some(std::io::ErrorKind::BrokenPipe)
+    };
+    if let Err(error) = &packed
+        && !broken(error)
+    {
+        return packed;
+    }
     let status = status.context("copying the project into the guest")?;
     if status != 0 {
         bail!(Fault::new(
@@ -143,9 +154,13 @@ fn make(host: &Host, work: &Work, session: &mut Session, login: &Login, input: &
         }
         Err(error) => return Err(error),
     };
-    Err(Fault::new(Cause::Make, format!("{what}; its last lines:\n{}", log.tail()))
-        .hint(format!("the machine was kept: `provision ssh`, then `cd {GUEST_DIR} && make`"))
-        .into())
+    Err(
+        Fault::new(Cause::Make, format!("{what}; its last lines:\n{}", log.tail()))
+            .hint(format!(
+                "the machine was kept: `provision ssh`, then `cd {GUEST_DIR} && make`"
+            ))
+            .into(),
+    )
 }
 
 /// `make` in a login shell, whatever the shell: many projects read `$USER` and `$HOME`.

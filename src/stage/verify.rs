@@ -21,7 +21,8 @@ const SITE: u64 = 600;
 /// # Errors
 /// A [`Cause::Verify`] fault that names the rules that do not hold.
 pub fn run(host: &Host, session: &mut Session, login: &Login, https_port: u16) -> Result<()> {
-    host.events.step(Stage::Verify, format!("waiting for https://{}", login.domain()));
+    host.events
+        .step(Stage::Verify, format!("waiting for https://{}", login.domain()));
     let wait = Wait::new(format!("https://{} to answer", login.domain()), host.patience(SITE))
         .cancel(&host.cancel)
         .hint("`provision ssh -- docker ps -a` and `provision logs` show the services");

@@ -9,7 +9,10 @@ use super::support::{alive, eventually, program};
 fn guard(run_dir: &Path, line: &[&str]) -> Child {
     let mut command = Command::new(program());
     command.arg("guard").arg(run_dir).arg("--").args(line);
-    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     command.spawn().unwrap()
 }
 

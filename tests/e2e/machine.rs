@@ -16,7 +16,10 @@ const BUILT: [&str; 4] = ["install", "docker", "account", "project"];
 pub fn is_killed_while_installing(world: &World) {
     let mut run = world.run(&["create", "--name", "killed", "--disk", "21G"]);
     let installing = |event: &Value| event["event"] == "progress" && event["stage"] == "install";
-    assert!(run.until(|event| installing(event) && event["done"].as_u64() > Some(2)), "install never got going");
+    assert!(
+        run.until(|event| installing(event) && event["done"].as_u64() > Some(2)),
+        "install never got going"
+    );
     assert_eq!(world.machines().len(), 1);
     run.kill();
     no_machine_runs(world);
@@ -38,11 +41,22 @@ pub fn is_created(world: &World) {
     let created = world.run(&["create"]).end().succeeded();
     let (ran, cached) = (created.ran(), created.cached());
     for stage in BUILT {
-        assert!(ran.contains(&stage) != cached.contains(&stage), "{stage}: {ran:?} {cached:?}");
+        assert!(
+            ran.contains(&stage) != cached.contains(&stage),
+            "{stage}: {ran:?} {cached:?}"
+        );
     }
-    let ready = created.events.iter().find(|event| event["event"] == "ready").expect("a ready event");
+    let ready = created
+        .events
+        .iter()
+        .find(|event| event["event"] == "ready")
+        .expect("a ready event");
     assert_eq!(ready["url"], format!("https://{LOGIN}.42.fr"));
-    let failed: Vec<_> = created.events.iter().filter(|e| e["event"] == "check" && e["passed"] == false).collect();
+    let failed: Vec<_> = created
+        .events
+        .iter()
+        .filter(|e| e["event"] == "check" && e["passed"] == false)
+        .collect();
     assert!(failed.is_empty(), "{failed:?}");
     let page = page(world);
     assert!(page.contains("wp-content") && page.contains("</html>"), "{page}");
@@ -53,7 +67,15 @@ fn page(world: &World) -> String {
     let status: Value = serde_json::from_str(&world.text(&["--json", "status"])).unwrap();
     let port = status["https_port"].as_u64().unwrap();
     let output = Command::new("curl")
-        .args(["--silent", "--show-error", "--fail", "--insecure", "--location", "--max-time", "120"])
+        .args([
+            "--silent",
+            "--show-error",
+            "--fail",
+            "--insecure",
+            "--location",
+            "--max-time",
+            "120",
+        ])
         .arg("--resolve")
         .arg(format!("{LOGIN}.42.fr:{port}:127.0.0.1"))
         .arg(format!("https://{LOGIN}.42.fr:{port}/"))
@@ -69,12 +91,26 @@ pub fn runs_the_services(world: &World) {
         let line = running.lines().find(|line| line.contains(service));
         assert!(line.is_some_and(|line| line.contains(" Up ")), "{service}: {running}");
     }
-    for command in ["docker compose version", "docker-compose version", "docker buildx version", "git --version"] {
+    for command in [
+        "docker compose version",
+        "docker-compose version",
+        "docker buildx version",
+        "git --version",
+    ] {
         assert!(!world.guest(command).is_empty(), "{command}");
     }
-    assert_eq!(world.guest("id -un; echo $HOME; stat -c %U ~/data"), format!("{LOGIN}\n/home/{LOGIN}\n{LOGIN}\n"));
+    assert_eq!(
+        world.guest("id -un; echo $HOME; stat -c %U ~/data"),
+        format!("{LOGIN}\n/home/{LOGIN}\n{LOGIN}\n")
+    );
     assert_eq!(world.guest("sudo -n id -u"), "0\n");
-    assert_eq!(world.guest(&format!("getent hosts {LOGIN}.42.fr")).split_whitespace().next(), Some("127.0.0.1"));
+    assert_eq!(
+        world
+            .guest(&format!("getent hosts {LOGIN}.42.fr"))
+            .split_whitespace()
+            .next(),
+        Some("127.0.0.1")
+    );
     let root = world.guest("sudo sshd -T | grep -i permitrootlogin");
     assert_eq!(root, "permitrootlogin no\n");
 }
@@ -94,15 +130,22 @@ pub fn answers_questions(world: &World) {
     let status: Value = serde_json::from_str(&world.text(&["--json", "status"])).unwrap();
     assert_eq!(status["login"], LOGIN);
     let url = world.text(&["url"]);
-    assert!(url.contains("--resolve") && url.contains("--host-resolver-rules"), "{url}");
+    assert!(
+        url.contains("--resolve") && url.contains("--host-resolver-rules"),
+        "{url}"
+    );
     let credentials = world.text(&["credentials"]);
     let password = fs::read_to_string(world.machine_dir(LOGIN).join("identity/password")).unwrap();
     assert!(credentials.contains(password.trim()));
-    let mode = fs::metadata(world.machine_dir(LOGIN).join("identity/password")).unwrap().mode();
+    let mode = fs::metadata(world.machine_dir(LOGIN).join("identity/password"))
+        .unwrap()
+        .mode();
     assert_eq!(mode & 0o777, 0o600);
     // The password opens the account: sudo asks for none, su does.
     let quoted = password.trim();
-    let opened = world.guest(&format!("printf '%s\\n' '{quoted}' | su {LOGIN} -c 'echo opened' 2>/dev/null"));
+    let opened = world.guest(&format!(
+        "printf '%s\\n' '{quoted}' | su {LOGIN} -c 'echo opened' 2>/dev/null"
+    ));
     assert_eq!(opened, "opened\n");
     assert_eq!(world.text(&["ssh", "--", "echo", "hello"]), "hello\n");
     let failed = world.output(&["exec", "--", "sh", "-c", "exit 7"]);
@@ -122,7 +165,10 @@ pub fn survives_a_restart(world: &World) {
     let again = world.run(&["create"]).end().succeeded();
     assert_eq!(again.ran(), ["media", "verify"]);
     assert_eq!(world.guest("cat ~/data/kept"), "kept\n");
-    let started = again.events.iter().position(|event| event["event"] == "stage_started" && event["stage"] == "verify");
+    let started = again
+        .events
+        .iter()
+        .position(|event| event["event"] == "stage_started" && event["stage"] == "verify");
     assert!(started.is_some());
 }
 
@@ -131,24 +177,41 @@ pub fn is_made_by_one_at_a_time(world: &World) {
     let mut first = world.run(&["create"]);
     assert!(first.until(|event| event["event"] == "stage_started" && event["stage"] == "verify"));
     let second = world.output(&["create"]);
-    assert_eq!(second.status.code(), Some(11), "{}", String::from_utf8_lossy(&second.stderr));
+    assert_eq!(
+        second.status.code(),
+        Some(11),
+        "{}",
+        String::from_utf8_lossy(&second.stderr)
+    );
     first.end().succeeded();
 }
 
 pub fn is_kept_when_make_fails(world: &World) {
     let project = world.project().join("broken");
     fs::create_dir_all(project.join("srcs")).unwrap();
-    fs::write(project.join("Makefile"), "all:\n\t@echo it goes wrong here >&2; exit 3\n").unwrap();
+    fs::write(
+        project.join("Makefile"),
+        "all:\n\t@echo it goes wrong here >&2; exit 3\n",
+    )
+    .unwrap();
     fs::write(project.join("srcs/docker-compose.yml"), "services: {}\n").unwrap();
     let args = ["create", "--name", "broken", "--project", project.to_str().unwrap()];
     let ended = world.run(&args).end();
     assert_eq!(ended.code, Some(9), "{}", ended.stderr);
-    let error = ended.events.iter().find(|event| event["event"] == "error").expect("an error event");
-    assert!(error["message"].as_str().unwrap().contains("it goes wrong here"), "{error}");
+    let error = ended
+        .events
+        .iter()
+        .find(|event| event["event"] == "error")
+        .expect("an error event");
+    assert!(
+        error["message"].as_str().unwrap().contains("it goes wrong here"),
+        "{error}"
+    );
     assert!(error["hint"].as_str().unwrap().contains("provision ssh"), "{error}");
-    let bundle = fs::read_dir(world.machine_dir("broken")).unwrap().flatten().find(|entry| {
-        entry.file_name().to_string_lossy().starts_with("failure-")
-    });
+    let bundle = fs::read_dir(world.machine_dir("broken"))
+        .unwrap()
+        .flatten()
+        .find(|entry| entry.file_name().to_string_lossy().starts_with("failure-"));
     let bundle = bundle.expect("a failure bundle").path();
     for file in ["console.log", "output.log", "plan.json", "versions.txt", "error.txt"] {
         assert!(bundle.join(file).exists(), "{file}");
@@ -194,7 +257,11 @@ pub fn is_destroyed(world: &World) {
 fn no_machine_runs(world: &World) {
     let start = Instant::now();
     while !world.machines().is_empty() {
-        assert!(start.elapsed() < Duration::from_secs(10), "QEMU still runs: {:?}", world.machines());
+        assert!(
+            start.elapsed() < Duration::from_secs(10),
+            "QEMU still runs: {:?}",
+            world.machines()
+        );
         std::thread::sleep(Duration::from_millis(50));
     }
 }

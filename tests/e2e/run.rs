@@ -31,10 +31,19 @@ impl Run {
     /// Starts `command`.
     pub fn start(command: &mut Command) -> Self {
         let start = Instant::now();
-        let mut child =
-            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap());
-        Self { child, lines, events: Vec::new(), start }
+        Self {
+            child,
+            lines,
+            events: Vec::new(),
+            start,
+        }
     }
 
     /// Reads events until one of which `wanted` holds; `false` if the program ended before.
@@ -75,7 +84,11 @@ impl Run {
 
     /// Sends SIGINT.
     pub fn interrupt(&self) {
-        let status = Command::new("kill").arg("-INT").arg(self.child.id().to_string()).status().unwrap();
+        let status = Command::new("kill")
+            .arg("-INT")
+            .arg(self.child.id().to_string())
+            .status()
+            .unwrap();
         assert!(status.success());
     }
 
@@ -87,10 +100,18 @@ impl Run {
         let status = self.child.wait().unwrap();
         Ended {
             code: status.code(),
-            events: self.events,
+            events: std::mem::take(&mut self.events),
             stderr,
             seconds: self.start.elapsed().as_secs_f64(),
         }
+    }
+}
+
+impl Drop for Run {
+    /// A failed test leaves no run behind.
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -113,7 +134,14 @@ impl Ended {
     /// Fails the test unless the run succeeded.
     #[track_caller]
     pub fn succeeded(self) -> Self {
-        let last: Vec<String> = self.events.iter().rev().take(30).rev().map(ToString::to_string).collect();
+        let last: Vec<String> = self
+            .events
+            .iter()
+            .rev()
+            .take(30)
+            .rev()
+            .map(ToString::to_string)
+            .collect();
         assert_eq!(self.code, Some(0), "{}\n{}", last.join("\n"), self.stderr);
         self
     }

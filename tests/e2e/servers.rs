@@ -15,7 +15,12 @@ pub struct Server {
 impl Server {
     fn start(command: &mut Command, port: u16) -> Self {
         assert!(TcpStream::connect(("127.0.0.1", port)).is_err(), "port {port} is taken");
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         let mut server = Self { child, port };
         let start = Instant::now();
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
@@ -30,7 +35,10 @@ impl Server {
     pub fn files(folder: &Path) -> Self {
         let port = free_port();
         let mut command = Command::new("python3");
-        command.args(["-m", "http.server", "--bind", "127.0.0.1", "--directory"]).arg(folder).arg(port.to_string());
+        command
+            .args(["-m", "http.server", "--bind", "127.0.0.1", "--directory"])
+            .arg(folder)
+            .arg(port.to_string());
         Self::start(&mut command, port)
     }
 

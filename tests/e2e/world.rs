@@ -24,13 +24,18 @@ impl World {
     /// Starts the servers and lays out a project with a guest definition of its own, whose ISO is on the mirror and
     /// signed by a key made here.
     pub fn new() -> Self {
-        let kept = PathBuf::from(std::env::var_os("PROVISION_TEST_CACHE").expect("tests/run sets PROVISION_TEST_CACHE"));
+        let kept =
+            PathBuf::from(std::env::var_os("PROVISION_TEST_CACHE").expect("tests/run sets PROVISION_TEST_CACHE"));
         let folder = tempfile::Builder::new().prefix("provision-e2e-").tempdir().unwrap();
         let mirror_dir = folder.path().join("mirror");
         let project = folder.path().join("project");
         mirror(&kept.join("media/iso"), &mirror_dir);
         fs::create_dir_all(project.join("vm")).unwrap();
-        sign(folder.path(), &mirror_dir.join("SHA512SUMS"), &project.join("vm/test.asc"));
+        sign(
+            folder.path(),
+            &mirror_dir.join("SHA512SUMS"),
+            &project.join("vm/test.asc"),
+        );
         let mirror = Server::files(&mirror_dir);
         let registry = Server::registry(&kept.join("media/registry"));
         let definition = definition(mirror.port);
@@ -40,7 +45,11 @@ impl World {
             registry.port
         );
         fs::write(project.join("provision.toml"), settings).unwrap();
-        fs::write(project.join(".provisionignore"), "/vm/\nprovision.toml\n.provisionignore\n").unwrap();
+        fs::write(
+            project.join(".provisionignore"),
+            "/vm/\nprovision.toml\n.provisionignore\n",
+        )
+        .unwrap();
         let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
         copy(&repository.join("srcs"), &project.join("srcs"));
         fs::copy(repository.join("Makefile"), project.join("Makefile")).unwrap();
@@ -113,8 +122,8 @@ impl World {
         let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
         pids.filter(|pid| {
             let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            line.starts_with(b"qemu") || line.windows(11).any(|part| part == b"qemu-system")
-                && line.windows(ours.len()).any(|part| part == ours)
+            let program = line.split(|byte| *byte == 0).next().unwrap_or_default();
+            program.ends_with(b"qemu-system-x86_64") && line.windows(ours.len()).any(|part| part == ours)
         })
         .collect()
     }
@@ -156,11 +165,26 @@ fn sign(folder: &Path, sums: &Path, public: &Path) {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         output.stdout
     };
-    gpg(&["--quick-gen-key", "Test images <images@example.org>", "ed25519", "sign", "never"]);
+    gpg(&[
+        "--quick-gen-key",
+        "Test images <images@example.org>",
+        "ed25519",
+        "sign",
+        "never",
+    ]);
     fs::write(public, gpg(&["--armor", "--export"])).unwrap();
     let signature = sums.with_file_name("SHA512SUMS.sign");
-    gpg(&["--armor", "--output", signature.to_str().unwrap(), "--detach-sign", sums.to_str().unwrap()]);
-    let _ = Command::new("gpgconf").args(["--kill", "all"]).env("GNUPGHOME", &home).status();
+    gpg(&[
+        "--armor",
+        "--output",
+        signature.to_str().unwrap(),
+        "--detach-sign",
+        sums.to_str().unwrap(),
+    ]);
+    let _ = Command::new("gpgconf")
+        .args(["--kill", "all"])
+        .env("GNUPGHOME", &home)
+        .status();
 }
 
 /// Debian 13's definition with the tests' mirror and key.

@@ -100,17 +100,13 @@ GRUB_CMDLINE_LINUX="console=tty0 console=ttyS0,115200n8"
 GRUB_TERMINAL=console
 GRUB_DISABLE_OS_PROBER=true
 EOF
-in_chroot grub-install "$(debconf-get partman-auto/disk)" &
+disk=$(debconf-get partman-auto/disk)
+in_chroot grub-install "$disk" &
 grub_install=$!
 
 # Only what this machine's own hardware needs, lightly packed: to be rebuilt with MODULES=most
 # before the disk moves to other hardware.
 say "initramfs"
-rm -f $target/run/modules-indexed
-for directory in /usr/sbin /sbin; do
-    in_chroot dpkg-divert --quiet --local --no-rename --remove $directory/depmod
-done
-mv -f $target/usr/sbin/depmod.distrib $target/usr/sbin/depmod
 write etc/initramfs-tools/conf.d/provision << EOF
 MODULES=dep
 COMPRESS=zstd
@@ -120,7 +116,7 @@ EOF
 for image in "$target"/boot/vmlinuz-*; do
     version=${image##*/vmlinuz-}
     in_chroot update-initramfs -c -k "$version"
-    ln -sf "boot/initrd.img-$version" $target/initrd.img
+    in_chroot linux-update-symlinks install "$version" "/boot/vmlinuz-$version"
 done
 
 wait $locale_gen

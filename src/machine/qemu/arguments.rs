@@ -32,13 +32,12 @@ pub fn arguments(boot: &Boot, accelerator: Accelerator, size: Size) -> Vec<OsStr
     args.option("-name", format!("provision-{}", boot.name));
     // obsolete, privileges, processes and scheduling: nothing that this QEMU needs (qemu(1), -sandbox).
     if cfg!(target_os = "linux") {
-        args.option(
-            "-sandbox",
-            "on,obsolete=deny,elevateprivileges=deny,spawn=deny",
-        );
+        args.option("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny");
     }
     hardware(&mut args, accelerator, size);
-    network(&mut args, &boot.forwards);
+    if let Some(forwards) = &boot.forwards {
+        network(&mut args, forwards);
+    }
     disk(&mut args, &boot.disk, boot.durability);
     if let Some(iso) = &boot.cdrom {
         cdrom(&mut args, iso);
@@ -94,7 +93,7 @@ fn disk(args: &mut Args, disk: &Path, durability: Durability) {
     );
     args.option(
         "-device",
-        format!("virtio-blk-pci,drive={DISK_NODE},addr=0x4,bootindex=0"),
+        format!("virtio-blk-pci,drive={DISK_NODE},addr=0x4,bootindex=1"),
     );
 }
 
@@ -106,7 +105,8 @@ fn cdrom(args: &mut Args, iso: &Path) {
             iso,
         ),
     );
-    args.option("-device", "ide-cd,drive=medium,bus=ide.0,bootindex=1");
+    // A kernel given by hand takes the boot index 0.
+    args.option("-device", "ide-cd,drive=medium,bus=ide.0,bootindex=2");
 }
 
 fn serial(args: &mut Args, id: &str, log: &Path) {
@@ -147,7 +147,7 @@ mod tests {
             disk: "/m/jdoe/disk.qcow2".into(),
             cdrom: None,
             kernel: None,
-            forwards: vec![],
+            forwards: None,
             durability: Durability::Kept,
             run_dir: "/m/jdoe/run".into(),
         }
@@ -165,10 +165,10 @@ mod tests {
 
     #[test]
     fn each_wish_becomes_its_option() {
-        let forwards = vec![
+        let forwards = Some(vec![
             Forward { host: 8443, guest: 443 },
             Forward { host: 40022, guest: 22 },
-        ];
+        ]);
         let kernel = Some(DirectKernel {
             kernel: "/w/vmlinuz".into(),
             initrd: "/w/initrd.gz".into(),
@@ -176,7 +176,12 @@ mod tests {
         });
         let cdrom = Some("/iso/a,b.iso".into());
         let table: [(Boot, Accelerator, &[&str], &[&str]); 6] = [
-            (boot(), Accelerator::Tcg, &["-accel tcg", "-smp 2", "-m 4096M", "-display none"], &["-kernel", "ide-cd", "hostfwd"]),
+            (
+                boot(),
+                Accelerator::Tcg,
+                &["-accel tcg", "-smp 2", "-m 4096M", "-display none"],
+                &["-kernel", "ide-cd", "-netdev"],
+            ),
             (boot(), Accelerator::Kvm, &["-accel kvm", "-cpu host"], &["tcg"]),
             (
                 Boot { forwards, ..boot() },
@@ -190,11 +195,23 @@ mod tests {
                 &["-kernel /w/vmlinuz -initrd /w/initrd.gz -append console=ttyS0 quiet"],
                 &[],
             ),
-            (Boot { cdrom, ..boot() }, Accelerator::Tcg, &["file.filename=/iso/a,,b.iso", "read-only=on"], &[]),
             (
-                Boot { durability: Durability::Scratch, ..boot() },
+                Boot { cdrom, ..boot() },
                 Accelerator::Tcg,
-                &["cache.no-flush=on,file.driver", "file.cache.no-flush=on", "discard=unmap,detect-zeroes=unmap"],
+                &["file.filename=/iso/a,,b.iso", "read-only=on"],
+                &[],
+            ),
+            (
+                Boot {
+                    durability: Durability::Scratch,
+                    ..boot()
+                },
+                Accelerator::Tcg,
+                &[
+                    "cache.no-flush=on,file.driver",
+                    "file.cache.no-flush=on",
+                    "discard=unmap,detect-zeroes=unmap",
+                ],
                 &["no-flush=off"],
             ),
         ];

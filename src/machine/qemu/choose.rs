@@ -21,6 +21,20 @@ pub struct Chosen {
     pub because: Option<String>,
 }
 
+/// Why no guest runs under an accelerator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Obstacle {
+    /// Its device cannot be opened.
+    #[error("{0}")]
+    Device(String),
+    /// QEMU refuses, with this message.
+    #[error("{}", .0.lines().next().unwrap_or_default())]
+    Refused(String),
+    /// It starts, but the guest executes nothing.
+    #[error("{0} opens and QEMU starts, but the guest executes nothing")]
+    Silent(String),
+}
+
 /// A probe's outcome as it is kept: valid for one QEMU on one kernel.
 #[derive(Debug, Serialize, Deserialize)]
 struct Kept {
@@ -28,7 +42,7 @@ struct Kept {
     kernel: String,
     accelerator: Accelerator,
     /// `None`: a guest runs.
-    obstacle: Option<String>,
+    obstacle: Option<Obstacle>,
 }
 
 /// Chooses by the user's wish and by a probe, whose outcome is kept in the folder `cache`.
@@ -62,7 +76,7 @@ pub fn choose(
         }),
         Some(obstacle) if wish == AcceleratorChoice::Auto => Ok(Chosen {
             accelerator: Accelerator::Tcg,
-            because: Some(obstacle),
+            because: Some(obstacle.to_string()),
         }),
         Some(obstacle) => bail!(
             Fault::new(
@@ -84,7 +98,7 @@ pub fn obstacle(
     qemu_version: &str,
     cache: &Path,
     cancel: &Cancel,
-) -> Result<Option<String>> {
+) -> Result<Option<Obstacle>> {
     if fast == Accelerator::Kvm
         && let Some(obstacle) = device_obstacle(Path::new("/dev/kvm"))
     {
@@ -92,7 +106,9 @@ pub fn obstacle(
     }
     let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
     let file = cache.join("accelerator.json");
-    let kept = fs::read(&file).ok().and_then(|bytes| serde_json::from_slice::<Kept>(&bytes).ok());
+    let kept = fs::read(&file)
+        .ok()
+        .and_then(|bytes| serde_json::from_slice::<Kept>(&bytes).ok());
     if let Some(kept) = kept
         && (kept.qemu.as_str(), &kept.kernel, kept.accelerator) == (qemu_version, &kernel, fast)
     {
@@ -100,11 +116,8 @@ pub fn obstacle(
     }
     let obstacle = match probe::probe(qemu, fast, cancel)? {
         Verdict::Runs => None,
-        Verdict::Refused(message) => Some(message),
-        Verdict::Silent => Some(format!(
-            "{} opens and QEMU starts, but the guest executes nothing",
-            fast.title()
-        )),
+        Verdict::Refused(message) => Some(Obstacle::Refused(message)),
+        Verdict::Silent => Some(Obstacle::Silent(fast.title().to_owned())),
     };
     let kept = Kept {
         qemu: qemu_version.to_owned(),
@@ -118,10 +131,10 @@ pub fn obstacle(
 }
 
 /// What can be said of KVM's device without starting anything. Not kept: a group membership changes in a minute.
-fn device_obstacle(device: &Path) -> Option<String> {
+fn device_obstacle(device: &Path) -> Option<Obstacle> {
     match std::fs::OpenOptions::new().read(true).write(true).open(device) {
         Ok(_) => None,
-        Err(error) => Some(format!("{}: {error}", device.display())),
+        Err(error) => Some(Obstacle::Device(format!("{}: {error}", device.display()))),
     }
 }
 
@@ -132,16 +145,14 @@ mod tests {
     #[test]
     fn a_missing_device_is_named() {
         let obstacle = device_obstacle(Path::new("/nowhere/kvm")).unwrap();
-        assert!(obstacle.starts_with("/nowhere/kvm: "), "{obstacle}");
+        assert!(obstacle.to_string().starts_with("/nowhere/kvm: "), "{obstacle}");
     }
 
     #[test]
     fn a_probe_is_made_once_for_one_qemu() {
         let qemu = crate::process::find("qemu-system-x86_64").expect("QEMU is installed");
         let cache = tempfile::tempdir().unwrap();
-        let ask = |qemu: &Path, version| {
-            obstacle(Accelerator::Tcg, qemu, version, cache.path(), &Cancel::default())
-        };
+        let ask = |qemu: &Path, version| obstacle(Accelerator::Tcg, qemu, version, cache.path(), &Cancel::default());
         assert_eq!(ask(&qemu, "10").unwrap(), None);
         // Another program would fail if it were started: the answer comes from the cache.
         assert_eq!(ask(Path::new("/nowhere/qemu"), "10").unwrap(), None);

@@ -31,8 +31,7 @@ pub fn create(disk: &Path, gib: u64) -> Result<()> {
 /// # Errors
 /// When `qemu-img` fails.
 pub fn create_overlay(overlay: &Path, backing: &Path) -> Result<()> {
-    run(&overlay_line(overlay, backing))
-        .with_context(|| format!("creating the overlay {}", overlay.display()))
+    run(&overlay_line(overlay, backing)).with_context(|| format!("creating the overlay {}", overlay.display()))
 }
 
 /// Writes another path of the same backing file into `overlay`'s header.
@@ -45,8 +44,6 @@ pub fn relink(overlay: &Path, backing: &Path) -> Result<()> {
         .arg(overlay);
     run(&line).with_context(|| format!("relinking the overlay {}", overlay.display()))
 }
-
-
 
 /// Copies an overlay to another file system as it is: holes stay holes, and the backing file is not copied along.
 ///

@@ -46,20 +46,16 @@ pub fn probe(qemu: &Path, accelerator: Accelerator, cancel: &Cancel) -> Result<V
     fs_err::write(&disk, boot_sector())?;
     let line = CommandLine::new(qemu, arguments(accelerator, &disk));
     match process::run_any(&line, LIMIT, cancel) {
-        Ok(finished) if finished.status.code() == Some(EXIT_CODE) => {
-            Ok(if contains(&finished.stdout, GREETING) {
-                Verdict::Runs
-            } else {
-                Verdict::Silent
-            })
-        }
+        Ok(finished) if finished.status.code() == Some(EXIT_CODE) => Ok(if contains(&finished.stdout, GREETING) {
+            Verdict::Runs
+        } else {
+            Verdict::Silent
+        }),
         Ok(finished) => {
             let message = String::from_utf8_lossy(&finished.stderr).trim().to_owned();
             Ok(Verdict::Refused(message))
         }
-        Err(error) if Fault::of(&error).is_some_and(|f| f.cause == Cause::Timeout) => {
-            Ok(Verdict::Silent)
-        }
+        Err(error) if Fault::of(&error).is_some_and(|f| f.cause == Cause::Timeout) => Ok(Verdict::Silent),
         Err(error) => Err(error),
     }
 }
@@ -110,7 +106,7 @@ fn boot_sector() -> Vec<u8> {
         0xeb, 0xf8, //       jmp to lodsb
         0xba, 0xf4, 0x00, // mov dx, 0xf4 (isa-debug-exit)
         0xb0, EXIT_VALUE, // mov al, value
-        0xee, //             out dx, al
+        0xee,       //             out dx, al
         0xeb, 0xfe, //       jmp to itself
     ];
     let mut sector = CODE.to_vec();
