@@ -1,7 +1,7 @@
 //! What is known of a guest, as data. Guests know no machine: a stage joins the two.
 
 pub mod console;
-pub mod debian;
+mod debian;
 
 use std::path::Path;
 
@@ -9,7 +9,9 @@ use anyhow::{Context as _, Result, bail};
 use fs_err as fs;
 use serde::Deserialize;
 
+use crate::config::Network;
 use crate::fault::{Cause, Fault};
+use crate::identity::Identity;
 use crate::media::Release;
 use crate::media::seed::SeedFile;
 
@@ -30,8 +32,6 @@ pub struct Definition {
     pub title: String,
     /// Whose installer it has.
     pub family: Family,
-    /// The release's code name.
-    pub suite: String,
     /// Where its ISO is and how it is verified.
     pub iso: Release,
     /// What on the ISO boots its installer.
@@ -121,6 +121,16 @@ impl Definition {
     fn parse(text: &str, origin: &str) -> Result<Self> {
         toml::from_str(text)
             .with_context(|| Fault::new(Cause::Config, format!("reading the guest definition {origin}")))
+    }
+
+    /// How it is installed; root can log in with `builder`'s key afterwards.
+    ///
+    /// # Errors
+    /// A [`Cause::Config`] fault when the network's settings do not suit the installer.
+    pub fn recipe(&self, network: &Network, builder: &Identity) -> Result<InstallRecipe> {
+        match self.family {
+            Family::Debian => debian::recipe(self, network, builder),
+        }
     }
 
     /// The armoured key that signs the ISO's checksums: beside the definition in the folder `overrides`, else the one

@@ -77,11 +77,12 @@ pub fn difference(old: &Inputs, new: &Inputs) -> Option<String> {
         )
         .collect::<Vec<_>>();
     let more = changed.len().saturating_sub(SHOWN);
-    let mut text = changed[..changed.len() - more].join(", ");
-    if more > 0 {
-        text += &format!(" and {more} more");
+    let shown = changed[..changed.len() - more].join(", ");
+    match (changed.len(), more) {
+        (0, _) => None,
+        (_, 0) => Some(shown),
+        (_, more) => Some(format!("{shown} and {more} more")),
     }
-    (!text.is_empty()).then_some(text)
 }
 
 #[cfg(test)]

@@ -59,14 +59,14 @@ pub fn create(creation: &Creation<'_>) -> Result<()> {
         instance,
     };
     let whole = run.is_whole()?;
-    if !whole {
-        run.stop_old_machine()?;
-        run.choose_ports()?;
-        run.build()?;
-    } else {
+    if whole {
         for planned in &run.plan.stages {
             host.events.emit(cached(planned));
         }
+    } else {
+        run.stop_old_machine()?;
+        run.choose_ports()?;
+        run.build()?;
     }
     run.verify()
 }

@@ -138,11 +138,6 @@ impl Reporter {
         relay(Stream::Stdout, format!("{}\n", text.trim_end_matches('\n')).as_bytes())
     }
 
-    /// Whether programs read the output.
-    pub const fn is_json(&self) -> bool {
-        self.json
-    }
-
     /// Removes what moves from the screen, before something else writes on it.
     pub fn end(&self) {
         self.view().end();

@@ -1,5 +1,14 @@
 //! Tests of the whole program that need no guest.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    missing_docs,
+    reason = "a test fails by panicking, and says on its output how far it is"
+)]
+
 mod cli {
     mod guardian;
     pub mod support;

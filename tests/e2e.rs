@@ -4,6 +4,15 @@
 //! `tests/support/media` makes the ISO and the registry's content beforehand. Checkpoints are kept in
 //! `PROVISION_TEST_CACHE` for the next run.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    missing_docs,
+    reason = "a test fails by panicking, and says on its output how far it is"
+)]
+
 mod e2e {
     mod machine;
     mod run;

@@ -39,6 +39,7 @@ impl Args {
     ///
     /// # Errors
     /// When one is wrong.
+    #[expect(clippy::unused_self, reason = "every command is run alike")]
     pub fn run(self, app: &App) -> Result<()> {
         let overrides = Some(app.cwd.as_path());
         let guests = guest::names(overrides).into_iter().map(|name| {

@@ -39,6 +39,7 @@ impl Args {
     ///
     /// # Errors
     /// When a record cannot be read.
+    #[expect(clippy::unused_self, reason = "every command is run alike")]
     pub fn run(self, app: &App) -> Result<()> {
         let mut listed = Vec::new();
         for instance in Instance::all(&app.paths)? {

@@ -45,9 +45,10 @@ impl Output for Shown {
 impl Line {
     fn row(&self, paint: Paint) -> [String; 3] {
         let key = self.key.as_deref().map_or("-", |key| key.get(..12).unwrap_or(key));
-        let state = match self.cached {
-            true => paint.green("cached"),
-            false => format!("runs: {}", self.reason),
+        let state = if self.cached {
+            paint.green("cached")
+        } else {
+            format!("runs: {}", self.reason)
         };
         [self.stage.to_string(), key.to_owned(), state]
     }

@@ -164,6 +164,7 @@ pub fn examine(
     })
 }
 
+#[cfg(test)]
 impl Examination {
     /// Whether `create` can work here. Emulation, little room and taken ports do not keep it from that.
     pub fn is_sound(&self) -> bool {
@@ -270,7 +271,7 @@ mod tests {
                     program: "qemu-system-x86_64",
                     state: super::super::State::TooOld {
                         path: "/usr/bin/qemu-system-x86_64".into(),
-                        version: super::super::Version { major: 7, minor: 2 },
+                        version: super::super::version::Version { major: 7, minor: 2 },
                     },
                 },
                 Finding {

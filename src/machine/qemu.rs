@@ -54,10 +54,7 @@ impl Qemu {
 
     fn died(guarded: &Guarded) -> anyhow::Error {
         let output = guarded.output();
-        let said = match output.is_empty() {
-            true => "it said nothing".to_owned(),
-            false => output,
-        };
+        let said = if output.is_empty() { "it said nothing" } else { &output };
         Fault::new(Cause::Machine, format!("QEMU ended with an error: {said}"))
             .hint("`provision doctor` checks QEMU and its accelerator")
             .into()
@@ -110,10 +107,8 @@ impl Machine for Qemu {
 
     fn state(&mut self) -> Result<State> {
         let Some(guarded) = &mut self.guarded else {
-            return Ok(match qmp::answers(&self.run_dir) {
-                true => State::Running,
-                false => State::Off,
-            });
+            let runs = qmp::answers(&self.run_dir);
+            return Ok(if runs { State::Running } else { State::Off });
         };
         match guarded.ended()? {
             None => Ok(State::Running),

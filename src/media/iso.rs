@@ -48,6 +48,7 @@ pub fn read_file(iso: &Path, path: &str, to: &mut dyn Write) -> Result<u64> {
 ///
 /// # Errors
 /// [`Cause::Config`] when `iso` is no ISO image; when it cannot be read.
+#[cfg(test)]
 pub fn size(iso: &Path, path: &str) -> Result<Option<u64>> {
     let entry = Image::open(iso)?.find(path)?.filter(Entry::is_file);
     Ok(entry.map(|entry| entry.extents.iter().map(|extent| extent.size).sum()))

@@ -57,11 +57,6 @@ impl Place {
         self.folder.join("lock")
     }
 
-    /// What is known about the ISO, if it is here.
-    pub fn record(&self) -> Option<CachedIso> {
-        record_in(&self.folder)
-    }
-
     /// Puts the complete and verified download in its place.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use super::Creation;
 use crate::config::Config;
 use crate::event::{Event, Stage};
-use crate::guest::{self, Definition, InstallRecipe};
+use crate::guest::{Definition, InstallRecipe};
 use crate::identity::Identity;
 use crate::media::{self, Iso, Request};
 use crate::paths::Paths;
@@ -83,7 +83,7 @@ impl Parts {
     fn gather(config: &Config, paths: &Paths, definition: &Definition) -> Result<Self> {
         let builder = Identity::load_or_create(&paths.builder(), false)?;
         let identity = Identity::load_or_create(&paths.identity(config.login.as_str()), true)?;
-        let recipe = guest::debian::recipe(definition, &config.network, &builder)?;
+        let recipe = definition.recipe(&config.network, &builder)?;
         let docker_ce = definition.docker_ce.as_ref();
         let docker = stage::docker::Input::new(&config.docker, &config.network, docker_ce)?;
         let project = stage::project::Input {

@@ -193,6 +193,6 @@ impl<'a> Log<'a> {
 
     /// The last lines.
     pub fn tail(&self) -> String {
-        self.tail.iter().map(|line| format!("{line}\n")).collect()
+        self.tail.iter().map(String::as_str).collect::<Vec<_>>().join("\n")
     }
 }

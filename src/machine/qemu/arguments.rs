@@ -67,11 +67,14 @@ fn hardware(args: &mut Args, accelerator: Accelerator, size: Size) {
 }
 
 fn network(args: &mut Args, forwards: &[Forward]) {
-    let mut user = String::from("user,id=net");
-    for Forward { host, guest } in forwards {
-        user += &format!(",hostfwd=tcp:127.0.0.1:{host}-:{guest}");
-    }
-    args.option("-netdev", user);
+    let forwards = forwards
+        .iter()
+        .map(|Forward { host, guest }| format!("hostfwd=tcp:127.0.0.1:{host}-:{guest}"));
+    let user: Vec<String> = ["user".to_owned(), "id=net".to_owned()]
+        .into_iter()
+        .chain(forwards)
+        .collect();
+    args.option("-netdev", user.join(","));
     args.option("-device", "virtio-net-pci,netdev=net,addr=0x3,romfile=");
 }
 

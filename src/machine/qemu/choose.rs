@@ -63,10 +63,9 @@ pub fn choose(
                 because: Some("the configuration asks for it".into()),
             });
         }
-        AcceleratorChoice::Kvm => Accelerator::Kvm,
         AcceleratorChoice::Hvf => Accelerator::Hvf,
         AcceleratorChoice::Auto if cfg!(target_os = "macos") => Accelerator::Hvf,
-        AcceleratorChoice::Auto => Accelerator::Kvm,
+        AcceleratorChoice::Auto | AcceleratorChoice::Kvm => Accelerator::Kvm,
     };
     let obstacle = obstacle(fast, qemu, qemu_version, cache, cancel)?;
     match obstacle {

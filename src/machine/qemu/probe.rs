@@ -17,6 +17,9 @@ use crate::process::{self, CommandLine};
 /// How long a guest may take to print its line: under real acceleration the firmware needs less than a second.
 const LIMIT: Duration = Duration::from_secs(10);
 
+/// The probe's disk in bytes. SeaBIOS reads nothing from a disk of a single sector.
+const DISK: usize = 1 << 20;
+
 /// What the boot sector prints.
 const GREETING: &[u8] = b"the guest runs\n";
 
@@ -43,7 +46,9 @@ pub enum Verdict {
 pub fn probe(qemu: &Path, accelerator: Accelerator, cancel: &Cancel) -> Result<Verdict> {
     let folder = tempfile::tempdir().context("making a folder for the accelerator's probe")?;
     let disk = folder.path().join("probe.img");
-    fs_err::write(&disk, boot_sector())?;
+    let mut image = boot_sector();
+    image.resize(DISK, 0);
+    fs_err::write(&disk, image)?;
     let line = CommandLine::new(qemu, arguments(accelerator, &disk));
     match process::run_any(&line, LIMIT, cancel) {
         Ok(finished) if finished.status.code() == Some(EXIT_CODE) => Ok(if contains(&finished.stdout, GREETING) {
