@@ -26,7 +26,7 @@ const QEMU: &str = "qemu-system-x86_64";
 /// QEMU's program and its version.
 ///
 /// # Errors
-/// A [`Cause::HostMissing`](crate::fault::Cause::HostMissing) fault when it is missing or too old.
+/// A [`Cause::HostMissing`] fault when it is missing or too old.
 pub fn qemu(cancel: &Cancel) -> Result<(PathBuf, String)> {
     require(cancel)?;
     let found = findings(cancel)?.into_iter().find_map(|finding| match finding.state {

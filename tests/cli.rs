@@ -10,6 +10,7 @@
 )]
 
 mod cli {
+    mod faults;
     mod guardian;
     pub mod support;
 }

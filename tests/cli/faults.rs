@@ -1,0 +1,225 @@
+//! Bad input and a broken host: a clear error with the right exit code and a hint, and nothing lost.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use super::support::program;
+
+/// A project folder with folders of its own for the program.
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Self {
+        let place = Self(tempfile::tempdir().unwrap());
+        fs::create_dir_all(place.project().join("srcs")).unwrap();
+        fs::write(place.project().join("Makefile"), "all:\n").unwrap();
+        place
+    }
+
+    fn project(&self) -> PathBuf {
+        self.0.path().join("project")
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(program());
+        command
+            .args(args)
+            .current_dir(self.project())
+            .env("PROVISION_CACHE_DIR", self.0.path().join("cache"))
+            .env("PROVISION_DATA_DIR", self.0.path().join("data"));
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    /// An ISO with one file on it.
+    fn iso(&self) -> PathBuf {
+        let (content, iso) = (self.0.path().join("content"), self.0.path().join("other.iso"));
+        fs::create_dir(&content).unwrap();
+        fs::write(content.join("readme.txt"), "no kernel here\n").unwrap();
+        let made = Command::new("xorriso")
+            .args(["-as", "mkisofs", "-quiet", "-r", "-o"])
+            .arg(&iso)
+            .arg(&content)
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        iso
+    }
+}
+
+/// Fails unless the run ended with `code` and said each of `said`, a hint among them.
+#[track_caller]
+fn refused(output: &Output, code: i32, said: &[&str]) {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{stderr}");
+    for text in said {
+        assert!(stderr.contains(text), "{text:?} is missing in: {stderr}");
+    }
+    assert!(!stderr.contains("panicked"), "{stderr}");
+}
+
+#[test]
+fn all_errors_of_the_configuration_are_told_at_once() {
+    let place = Place::new();
+    let text = "login = \"Root!\"\nguest = \"plan-9\"\n[machine]\ncpu = 2\nmemory = \"lots\"\n";
+    fs::write(place.project().join("provision.toml"), text).unwrap();
+    let said = [
+        "provision.toml:1",
+        "provision.toml:2",
+        "plan-9",
+        "provision.toml:4",
+        "cpus",
+        "provision.toml:5",
+    ];
+    refused(&place.run(&["create"]), 3, &said);
+}
+
+#[test]
+fn a_folder_without_a_project_is_refused() {
+    let place = Place::new();
+    fs::remove_file(place.project().join("Makefile")).unwrap();
+    refused(
+        &place.run(&["create", "--login", "jdoe"]),
+        3,
+        &["Makefile", "hint:", "--project"],
+    );
+}
+
+#[test]
+fn a_login_of_the_system_is_refused() {
+    refused(&Place::new().run(&["create", "--login", "root"]), 3, &["root"]);
+}
+
+#[test]
+fn an_address_without_a_checksum_is_refused() {
+    let args = ["create", "--login", "jdoe", "--iso", "https://example.org/debian.iso"];
+    refused(&Place::new().run(&args), 3, &["checksum"]);
+}
+
+#[test]
+fn an_iso_with_another_checksum_is_refused() {
+    let place = Place::new();
+    let iso = place.iso();
+    let (iso, sum) = (iso.to_str().unwrap(), "0".repeat(64));
+    let args = [
+        "create",
+        "--login",
+        "jdoe",
+        "--accelerator",
+        "tcg",
+        "--iso",
+        iso,
+        "--iso-sha256",
+        &sum,
+    ];
+    refused(&place.run(&args), 5, &["other.iso", "hint:"]);
+}
+
+#[test]
+fn an_iso_without_a_kernel_is_refused() {
+    let place = Place::new();
+    let iso = place.iso();
+    let args = [
+        "create",
+        "--login",
+        "jdoe",
+        "--accelerator",
+        "tcg",
+        "--iso",
+        iso.to_str().unwrap(),
+    ];
+    // Without a checksum it is taken, with a warning; it lacks the installer then.
+    refused(
+        &place.run(&args),
+        3,
+        &["warning", "/install.amd/vmlinuz", "hint:", "failure-"],
+    );
+}
+
+#[test]
+fn a_missing_qemu_is_named_with_the_command_that_installs_it() {
+    let place = Place::new();
+    let bin = place.0.path().join("bin");
+    fs::create_dir(&bin).unwrap();
+    let output = place
+        .command(&["create", "--login", "jdoe"])
+        .env("PATH", &bin)
+        .output()
+        .unwrap();
+    refused(&output, 4, &["qemu-system-x86_64", "hint:"]);
+}
+
+#[test]
+fn a_taken_port_is_named() {
+    let place = Place::new();
+    let socket = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = socket.local_addr().unwrap().port().to_string();
+    let iso = place.iso();
+    let args = [
+        "create",
+        "--login",
+        "jdoe",
+        "--accelerator",
+        "tcg",
+        "--iso",
+        iso.to_str().unwrap(),
+        "--https-port",
+        &port,
+    ];
+    refused(&place.run(&args), 11, &[&port, "hint:"]);
+}
+
+#[test]
+fn a_machine_that_is_not_there_is_named() {
+    for command in ["status", "start", "stop", "url", "credentials", "logs"] {
+        refused(
+            &Place::new().run(&[command, "--name", "nobody"]),
+            2,
+            &["nobody", "hint:"],
+        );
+    }
+}
+
+#[test]
+fn errors_are_json_for_programs() {
+    let output = Place::new().run(&["--json", "status", "--name", "nobody"]);
+    let line = String::from_utf8(output.stdout).unwrap();
+    let event: serde_json::Value = serde_json::from_str(line.trim()).unwrap();
+    assert_eq!(event["event"], "error");
+    assert_eq!(event["exit_code"], 2);
+}
+
+#[test]
+fn nothing_is_deleted_without_a_yes() {
+    let output = Place::new().run(&["destroy", "--name", "nobody"]);
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn guests_and_an_empty_host_are_listed() {
+    let place = Place::new();
+    let guests = place.run(&["guests"]);
+    let text = String::from_utf8(guests.stdout).unwrap();
+    assert!(text.contains("debian-13") && text.contains("debian-12"), "{text}");
+    assert_eq!(place.run(&["--json", "list"]).stdout, b"[]\n");
+    let cache = place.run(&["cache", "ls"]);
+    assert!(cache.status.success());
+}
+
+#[test]
+fn a_plan_needs_no_network_and_changes_nothing() {
+    let place = Place::new();
+    let output = place.run(&["plan", "--login", "jdoe"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success());
+    assert!(
+        text.contains("install") && text.contains("the ISO is not in the cache"),
+        "{text}"
+    );
+    assert!(!place.0.path().join("data").exists());
+}
