@@ -109,6 +109,17 @@ fn cached(planned: &Planned) -> Event {
     }
 }
 
+/// How many bytes a stage's layer may take while it is made, generously: the reference project's are below a half of
+/// these.
+const fn room(stage: Stage) -> u64 {
+    const GIB: u64 = 1 << 30;
+    match stage {
+        Stage::Install | Stage::Docker => 2 * GIB,
+        Stage::Project => 4 * GIB,
+        Stage::Media | Stage::Account | Stage::Verify => GIB,
+    }
+}
+
 /// One `create` on its way.
 struct Run<'a> {
     creation: &'a Creation<'a>,
@@ -191,6 +202,7 @@ impl Run<'_> {
             reason: reason.to_owned(),
             typical_seconds: self.typical_seconds(stage)?,
         });
+        host::disk::require(self.instance.dir(), room(stage))?;
         self.enter(Phase::Building(stage))?;
         let start = Instant::now();
         let work = self.work(stage, parent)?;

@@ -3,6 +3,9 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use bytesize::ByteSize;
+
+use crate::fault::{Cause, Fault};
 
 /// How many bytes this user may still write where `path` is or will be: what is asked about may not exist yet, so the
 /// nearest folder above it that does counts.
@@ -17,6 +20,26 @@ pub fn free_space(path: &Path) -> Result<u64> {
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
+/// Refuses to begin what needs `bytes` in `path` where there is less.
+///
+/// # Errors
+/// A [`Cause::Space`] fault with both figures.
+pub fn require(path: &Path, bytes: u64) -> Result<()> {
+    let free = free_space(path)?;
+    if free >= bytes {
+        return Ok(());
+    }
+    let message = format!(
+        "{} has {} left, and {} are needed",
+        path.display(),
+        ByteSize(free),
+        ByteSize(bytes)
+    );
+    Err(Fault::new(Cause::Space, message)
+        .hint("`provision cache prune` deletes what no machine uses; PROVISION_CACHE_DIR and PROVISION_DATA_DIR move the folders")
+        .into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -28,5 +51,15 @@ mod tests {
         assert!(here > 0);
         let below = free_space(&dir.path().join("a/b/c")).unwrap();
         assert!(here.abs_diff(below) < 1 << 30);
+    }
+
+    #[test]
+    fn too_little_space_is_told_with_both_figures() {
+        let dir = tempfile::tempdir().unwrap();
+        require(dir.path(), 1).unwrap();
+        let error = require(dir.path(), 1 << 60).unwrap_err();
+        let fault = Fault::of(&error).unwrap();
+        assert_eq!(fault.cause, Cause::Space);
+        assert!(fault.message.contains("1.0 EiB are needed"), "{}", fault.message);
     }
 }

@@ -17,7 +17,7 @@ use crate::process::{self, CommandLine};
 /// How long a guest may take to print its line: under real acceleration the firmware needs less than a second.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// The probe's disk in bytes. SeaBIOS reads nothing from a disk of a single sector.
+/// The probe's disk in bytes. `SeaBIOS` reads nothing from a disk of a single sector.
 const DISK: usize = 1 << 20;
 
 /// What the boot sector prints.
