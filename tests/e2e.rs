@@ -14,6 +14,7 @@
 )]
 
 mod e2e {
+    mod faults;
     mod machine;
     mod run;
     mod servers;
@@ -24,6 +25,10 @@ mod e2e {
     #[test]
     fn from_an_iso_to_a_site() {
         let world = World::new();
+        world.step("an installer that asks is found out, and the question quoted");
+        faults::a_question_is_quoted(&world);
+        world.step("a QEMU that dies is told at once");
+        faults::a_dying_qemu_is_quoted(&world);
         world.step("SIGKILL in the middle of install leaves nothing running");
         machine::is_killed_while_installing(&world);
         world.step("create makes a machine whose site answers");

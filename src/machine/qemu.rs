@@ -66,6 +66,11 @@ impl Qemu {
 /// # Errors
 /// When it cannot be ended.
 pub fn end_leftover(run_dir: &Path) -> Result<()> {
+    if qmp::answers(run_dir) {
+        qmp::quit(run_dir)?;
+        Wait::new("QEMU to end", END_LIMIT).until(|| Ok((!qmp::answers(run_dir)).then_some(())))?;
+    }
+    // One that does not answer, or does no longer, is ended by its PID.
     let file = run_dir.join(PID_FILE);
     let Some(pid) = fs::read_to_string(&file).ok().and_then(|text| text.trim().parse().ok()) else {
         return Ok(());

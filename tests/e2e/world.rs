@@ -72,6 +72,27 @@ impl World {
         self.folder.path().join("project")
     }
 
+    /// A file or folder of the tests' own.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The ISO on the mirror.
+    pub fn iso(&self) -> PathBuf {
+        let mut entries = fs::read_dir(self.path("mirror"))
+            .unwrap()
+            .flatten()
+            .map(|entry| entry.path());
+        entries
+            .find(|path| path.extension().is_some_and(|ending| ending == "iso"))
+            .unwrap()
+    }
+
+    /// Removes a checkpoint from the cache that is kept for the next run.
+    pub fn forget_layer(&self, key: &str) {
+        fs::remove_dir_all(self.cache.join("v1/layers").join(key)).unwrap();
+    }
+
     /// The folder of the machine `name`.
     pub fn machine_dir(&self, name: &str) -> PathBuf {
         self.folder.path().join("data/machines").join(name)

@@ -1,0 +1,66 @@
+//! Faults that need a real installer or QEMU.
+
+use std::fs;
+use std::process::Command;
+
+use super::world::World;
+
+/// A medium that holds the installer's kernel but nothing to install stops it at a question that no seed answers.
+pub fn a_question_is_quoted(world: &World) {
+    let (content, iso) = (world.path("content"), world.path("empty.iso"));
+    fs::create_dir(&content).unwrap();
+    let xorriso = |command: &mut Command| {
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    let mut extract = Command::new("xorriso");
+    extract
+        .args(["-osirrox", "on", "-indev"])
+        .arg(world.iso())
+        .args(["-extract", "/install.amd"]);
+    xorriso(extract.arg(content.join("install.amd")));
+    xorriso(
+        Command::new("xorriso")
+            .args(["-as", "mkisofs", "-quiet", "-r", "-o"])
+            .arg(&iso)
+            .arg(&content),
+    );
+
+    let ended = world
+        .run(&["create", "--name", "asks", "--iso", iso.to_str().unwrap()])
+        .end();
+    assert_eq!(ended.code, Some(7), "{}", ended.stderr);
+    let error = ended
+        .events
+        .iter()
+        .find(|event| event["event"] == "error")
+        .expect("an error event");
+    let message = error["message"].as_str().unwrap();
+    assert!(message.contains("Incorrect installation media"), "{message}");
+    let bundle = fs::read_dir(world.machine_dir("asks")).unwrap().flatten();
+    let bundle = bundle
+        .map(|entry| entry.path())
+        .find(|path| path.to_string_lossy().contains("failure-"));
+    let screen = fs::read(bundle.expect("a failure bundle").join("screen.png")).unwrap();
+    assert!(screen.starts_with(b"\x89PNG"));
+    world.text(&["destroy", "--name", "asks", "--yes"]);
+}
+
+/// More memory than there are addresses: QEMU refuses by itself.
+pub fn a_dying_qemu_is_quoted(world: &World) {
+    let ended = world
+        .run(&["create", "--name", "dies", "--disk", "22G", "--memory", "4000000G"])
+        .end();
+    assert_eq!(ended.code, Some(13), "{}", ended.stderr);
+    let error = ended
+        .events
+        .iter()
+        .find(|event| event["event"] == "error")
+        .expect("an error event");
+    assert!(
+        error["message"].as_str().unwrap().contains("qemu-system-x86_64:"),
+        "{error}"
+    );
+    assert!(ended.seconds < 20.0, "it took {} s to tell", ended.seconds);
+    world.text(&["destroy", "--name", "dies", "--yes"]);
+}
