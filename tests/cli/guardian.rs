@@ -55,7 +55,11 @@ fn a_released_machine_outlives_its_starter() {
 fn the_exit_code_and_the_last_words_are_kept() {
     let folder = tempfile::tempdir().unwrap();
     let mut guardian = guard(folder.path(), &["sh", "-c", "echo no such device >&2; exit 3"]);
+    // `Child::wait` closes standard input first, which is the order to kill: without this the shell may not get to
+    // its last words.
+    let pipe = guardian.stdin.take();
     assert_eq!(guardian.wait().unwrap().code(), Some(3));
+    drop(pipe);
     let log = std::fs::read_to_string(folder.path().join("machine.log")).unwrap();
     assert_eq!(log, "no such device\n");
 }
