@@ -4,10 +4,13 @@
 //! layers/KEY/disk.qcow2    holds what the stage changed; its backing file is the parent's, by a relative path
 //! layers/KEY/layer.json    the manifest
 //! layers/KEY.lock          held while somebody makes the layer
+//! layers/.use              shared by who uses layers, held alone by who removes some
 //! layers/.new-*            a layer being put in place; whatever is left of one is removed by the next run
 //! ```
 //!
 //! A layer is there when its folder is: the folder is renamed into place once everything in it has reached the disk.
+//! The same stage made twice gives the same key but other bytes, on which an overlay of the first would be rubbish. So
+//! every making has an identifier, and what lies on a layer names that too.
 
 use std::path::{Path, PathBuf};
 
@@ -26,6 +29,16 @@ pub const DISK: &str = "disk.qcow2";
 
 const MANIFEST: &str = "layer.json";
 const NEW: &str = ".new-";
+const USE: &str = ".use";
+
+/// One very layer: what an overlay lies on.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Base {
+    /// What it was made from.
+    pub key: Key,
+    /// Which making of it: random hexadecimal digits.
+    pub id: String,
+}
 
 /// What a layer was made from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,10 +47,11 @@ pub struct Manifest {
     pub format: u32,
     /// The stage that made it.
     pub stage: Stage,
-    /// Its key.
-    pub key: Key,
+    /// Its key and identifier.
+    #[serde(flatten)]
+    pub base: Base,
     /// The layer under it.
-    pub parent: Option<Key>,
+    pub parent: Option<Base>,
     /// Everything that the stage read.
     pub inputs: Inputs,
     /// When it was made.
@@ -49,13 +63,14 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// The manifest of a layer made just now.
-    pub fn new(stage: Stage, key: Key, parent: Option<Key>, inputs: Inputs, seconds: f64) -> Self {
+    /// The manifest of a layer made just now on `parent`.
+    pub fn new(stage: Stage, key: Key, parent: Option<&Layer>, inputs: Inputs, seconds: f64) -> Self {
+        let id = hex::encode(rand::random::<[u8; 8]>());
         Self {
             format: FORMAT,
             stage,
-            key,
-            parent,
+            base: Base { key, id },
+            parent: parent.map(|layer| layer.manifest.base.clone()),
             inputs,
             made: jiff::Timestamp::now(),
             seconds,
@@ -99,31 +114,91 @@ impl Store {
         Ok(Self { layers })
     }
 
-    /// The layer `key` if it and all layers under it are there.
+    /// The folder of the layers.
+    pub fn folder(&self) -> &Path {
+        &self.layers
+    }
+
+    /// Keeps others from removing layers while the lock is held; `on_wait` is called when somebody is at it. What
+    /// interrupted runs left is removed first if nobody else is here.
     ///
     /// # Errors
-    /// When a manifest cannot be read; a missing one is no error.
-    pub fn get(&self, key: &Key) -> Result<Option<Layer>> {
-        let Some(layer) = self.read(key)? else {
-            return Ok(None);
-        };
+    /// When the lock file cannot be made, or the user interrupts.
+    pub fn share(&self, cancel: &Cancel, on_wait: impl FnOnce()) -> Result<Lock> {
+        if let Some(alone) = self.try_alone()? {
+            self.sweep()?;
+            drop(alone);
+        }
+        Lock::wait_share(&self.layers.join(USE), cancel, on_wait)
+    }
+
+    /// Keeps everybody else out, to remove layers; `None` while somebody uses some.
+    ///
+    /// # Errors
+    /// When the lock file cannot be made.
+    pub fn try_alone(&self) -> Result<Option<Lock>> {
+        Lock::try_take(&self.layers.join(USE))
+    }
+
+    /// Removes what is no layer: half-made ones, those of other versions, locks of layers that are gone. The caller
+    /// holds the store alone.
+    ///
+    /// # Errors
+    /// When something cannot be removed.
+    pub fn sweep(&self) -> Result<()> {
+        for entry in fs::read_dir(&self.layers)? {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let path = entry.path();
+            if entry.file_type()?.is_dir() {
+                let is_layer = key(&name).is_some_and(|key| self.read(&key).is_some());
+                if !is_layer {
+                    fs::remove_dir_all(path)?;
+                }
+            } else if let Some(name) = name.strip_suffix(".lock")
+                && !self.layers.join(name).exists()
+            {
+                fs::remove_file(path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The layer `key` if it is there with the very layers on which it was made.
+    pub fn get(&self, key: &Key) -> Option<Layer> {
+        let layer = self.read(key)?;
         match &layer.manifest.parent {
-            Some(parent) if self.get(parent)?.is_none() => Ok(None),
-            _ => Ok(Some(layer)),
+            Some(parent) if !self.has(parent) => None,
+            _ => Some(layer),
         }
     }
 
-    fn read(&self, key: &Key) -> Result<Option<Layer>> {
+    /// Whether this very layer is there, and all under it.
+    pub fn has(&self, base: &Base) -> bool {
+        self.get(&base.key).is_some_and(|layer| layer.manifest.base == *base)
+    }
+
+    /// The layers from `base` down to the first that is not there.
+    pub fn chain(&self, base: &Base) -> Vec<Layer> {
+        let first = self.read(&base.key);
+        let below = |layer: &Layer| self.read(&layer.manifest.parent.as_ref()?.key);
+        std::iter::successors(first, below).collect()
+    }
+
+    /// The digest of the ISO at the beginning of `base`'s chain.
+    pub fn installed_from(&self, base: &Base) -> Option<String> {
+        let chain = self.chain(base);
+        let install = chain.iter().find(|layer| layer.manifest.stage == Stage::Install)?;
+        install.manifest.inputs.get("iso").cloned()
+    }
+
+    /// A manifest that cannot be read counts as none: its layer can be made again.
+    fn read(&self, key: &Key) -> Option<Layer> {
         let dir = self.dir(key);
         let disk = dir.join(DISK);
-        let manifest = dir.join(MANIFEST);
-        let bytes = match fs::read(&manifest) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            other => other?,
-        };
-        let manifest: Manifest =
-            serde_json::from_slice(&bytes).with_context(|| format!("reading {}", manifest.display()))?;
-        Ok((manifest.format == FORMAT && disk.exists()).then_some(Layer { manifest, disk }))
+        let manifest: Manifest = serde_json::from_slice(&fs::read(dir.join(MANIFEST)).ok()?).ok()?;
+        let sound = manifest.format == FORMAT && manifest.base.key == *key && disk.exists();
+        sound.then_some(Layer { manifest, disk })
     }
 
     fn dir(&self, key: &Key) -> PathBuf {
@@ -137,15 +212,9 @@ impl Store {
     pub fn list(&self) -> Result<Vec<Layer>> {
         let mut layers = Vec::new();
         for entry in fs::read_dir(&self.layers)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            let is_layer = entry.file_type()?.is_dir() && !name.to_string_lossy().starts_with('.');
-            if let Some(key) = name.to_str().filter(|_| is_layer)
-                && let Ok(key) = serde_json::from_value(key.into())
-                && let Some(layer) = self.read(&key)?
-            {
-                layers.push(layer);
-            }
+            let name = entry?.file_name();
+            let key = name.to_str().and_then(key);
+            layers.extend(key.and_then(|key| self.read(&key)));
         }
         layers.sort_by_key(|layer| layer.manifest.made);
         Ok(layers)
@@ -174,7 +243,7 @@ impl Store {
     /// # Errors
     /// When the disk cannot be moved or synced; `disk` may be gone then, but the store is as before.
     pub fn commit(&self, disk: &Path, manifest: &Manifest) -> Result<Layer> {
-        let key = &manifest.key;
+        let key = &manifest.base.key;
         let context = || format!("keeping the checkpoint {}", key.short());
         let new = tempfile::Builder::new()
             .prefix(NEW)
@@ -183,7 +252,7 @@ impl Store {
         let into = new.path().join(DISK);
         move_file(disk, &into).with_context(context)?;
         if let Some(parent) = &manifest.parent {
-            image::relink(&into, &Path::new("..").join(parent.as_str()).join(DISK))?;
+            image::relink(&into, &Path::new("..").join(parent.key.as_str()).join(DISK))?;
         }
         fs::set_permissions(&into, std::os::unix::fs::PermissionsExt::from_mode(0o400))?;
         let text = serde_json::to_vec_pretty(manifest)?;
@@ -198,10 +267,10 @@ impl Store {
         }
         fs::rename(new.keep(), &dir).with_context(context)?;
         fs::File::open(&self.layers)?.sync_all()?;
-        self.read(key)?.with_context(context)
+        self.read(key).with_context(context)
     }
 
-    /// Removes the layer `key`.
+    /// Removes the layer `key`. The caller holds the store alone.
     ///
     /// # Errors
     /// When it cannot be removed.
@@ -212,6 +281,11 @@ impl Store {
         away.close()
             .with_context(|| format!("removing the checkpoint {}", key.short()))
     }
+}
+
+/// The key that a folder is named after.
+fn key(name: &str) -> Option<Key> {
+    serde_json::from_value(name.into()).ok()
 }
 
 /// Renames `from`; copies it where that crosses file systems, without filling its holes.
@@ -230,10 +304,10 @@ fn move_file(from: &Path, to: &Path) -> Result<()> {
 mod tests {
     use super::*;
 
-    fn manifest(stage: Stage, parent: Option<&Key>) -> Manifest {
+    fn manifest(stage: Stage, parent: Option<&Layer>) -> Manifest {
         let inputs = Inputs::from([("a".to_owned(), "1".to_owned())]);
-        let key = Key::derive(stage, parent, &inputs);
-        Manifest::new(stage, key, parent.cloned(), inputs, 1.5)
+        let key = Key::derive(stage, parent.map(|layer| &layer.manifest.base.key), &inputs);
+        Manifest::new(stage, key, parent, inputs, 1.5)
     }
 
     fn disk(folder: &Path) -> PathBuf {
@@ -242,23 +316,47 @@ mod tests {
         disk
     }
 
+    fn overlay(folder: &Path, base: &Layer) -> PathBuf {
+        let disk = folder.join("overlay.qcow2");
+        image::create_overlay(&disk, &base.disk).unwrap();
+        disk
+    }
+
     #[test]
     fn a_layer_is_there_only_with_its_ancestors() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
-        let install = manifest(Stage::Install, None);
-        let docker = manifest(Stage::Docker, Some(&install.key));
-        let base = store.commit(&disk(folder.path()), &install).unwrap();
-        let work = folder.path().join("overlay.qcow2");
-        image::create_overlay(&work, &base.disk).unwrap();
-        store.commit(&work, &docker).unwrap();
+        let base = store
+            .commit(&disk(folder.path()), &manifest(Stage::Install, None))
+            .unwrap();
+        let docker = manifest(Stage::Docker, Some(&base));
+        store.commit(&overlay(folder.path(), &base), &docker).unwrap();
         assert_eq!(store.list().unwrap().len(), 2);
-        assert_eq!(store.get(&docker.key).unwrap().unwrap().manifest, docker);
+        assert_eq!(store.get(&docker.base.key).unwrap().manifest, docker);
         assert_eq!(store.newest(Stage::Docker).unwrap().unwrap().manifest, docker);
 
-        store.remove(&install.key).unwrap();
-        assert!(store.get(&docker.key).unwrap().is_none());
+        store.remove(&base.manifest.base.key).unwrap();
+        assert!(store.get(&docker.base.key).is_none());
         assert_eq!(store.list().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_layer_made_again_bears_no_overlay_of_the_former() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let first = store
+            .commit(&disk(folder.path()), &manifest(Stage::Install, None))
+            .unwrap();
+        let docker = manifest(Stage::Docker, Some(&first));
+        store.commit(&overlay(folder.path(), &first), &docker).unwrap();
+        store.remove(&first.manifest.base.key).unwrap();
+        let again = store
+            .commit(&disk(folder.path()), &manifest(Stage::Install, None))
+            .unwrap();
+        assert_eq!(again.manifest.base.key, first.manifest.base.key);
+        assert!(store.get(&docker.base.key).is_none());
+        assert!(!store.has(&first.manifest.base));
+        assert!(store.has(&again.manifest.base));
     }
 
     #[test]
@@ -266,10 +364,34 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
         let manifest = manifest(Stage::Install, None);
-        std::fs::create_dir_all(store.dir(&manifest.key)).unwrap();
-        assert!(store.get(&manifest.key).unwrap().is_none());
+        let key = &manifest.base.key;
+        std::fs::create_dir_all(store.dir(key)).unwrap();
+        std::fs::write(store.dir(key).join(MANIFEST), "{").unwrap();
+        assert!(store.get(key).is_none());
+        assert!(store.list().unwrap().is_empty());
         // And it does not keep the whole one from being put in its place.
         store.commit(&disk(folder.path()), &manifest).unwrap();
-        assert!(store.get(&manifest.key).unwrap().is_some());
+        assert!(store.get(key).is_some());
+    }
+
+    #[test]
+    fn what_interrupted_runs_left_is_swept_when_nobody_is_here() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let manifest = manifest(Stage::Install, None);
+        store.commit(&disk(folder.path()), &manifest).unwrap();
+        let half = store.folder().join(".new-abc");
+        std::fs::create_dir(&half).unwrap();
+        let cancel = Cancel::default();
+        let busy = || panic!("nobody holds the store alone");
+
+        let other = Lock::try_share(&store.folder().join(USE)).unwrap();
+        let held = store.share(&cancel, busy).unwrap();
+        assert!(half.exists(), "it may be the other's");
+        assert!(store.try_alone().unwrap().is_none());
+        drop((held, other));
+        let _held = store.share(&cancel, busy).unwrap();
+        assert!(!half.exists());
+        assert!(store.get(&manifest.base.key).is_some());
     }
 }

@@ -21,10 +21,10 @@ use anyhow::{Context as _, Result};
 use fs_err as fs;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Login, MachineName};
+use crate::checkpoint::Base;
+use crate::config::{Login, MachineName, Ports};
 use crate::event::Stage;
 use crate::fault::{Cause, Fault};
-use crate::key::Key;
 use crate::lock::Lock;
 use crate::machine::accelerator::Accelerator;
 use crate::machine::qemu;
@@ -32,15 +32,15 @@ use crate::paths::Paths;
 
 const RECORD: &str = "machine.json";
 
-/// How far a machine is.
+/// How the last `create` went. Whether there is a machine to start is another question: see [`Record::layer`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", tag = "phase", content = "stage")]
 pub enum Phase {
-    /// `create` works on this stage, or was interrupted in it.
+    /// It works on this stage, failed there or was interrupted; the machine is still as the one before left it.
     Building(Stage),
-    /// This stage failed and the machine was kept as it was.
+    /// This stage failed and its machine was kept as it was.
     Failed(Stage),
-    /// Made whole.
+    /// It made the machine whole.
     Made,
 }
 
@@ -56,12 +56,16 @@ pub struct Record {
     /// How far it is.
     #[serde(flatten)]
     pub phase: Phase,
-    /// The checkpoint under its disk.
-    pub layer: Option<Key>,
+    /// The checkpoint under its disk; `None` while it was never made whole.
+    pub layer: Option<Base>,
+    /// The checkpoint on which the stage of `phase` works or was kept.
+    pub work_layer: Option<Base>,
     /// The port on 127.0.0.1 that leads to the guest's 443.
     pub https_port: u16,
     /// The port on 127.0.0.1 that leads to the guest's 22.
     pub ssh_port: u16,
+    /// The ports that the user insists on.
+    pub wanted_ports: Ports,
     /// Virtual CPUs.
     pub cpus: u32,
     /// Memory in MiB.
@@ -201,6 +205,14 @@ impl Instance {
         match record.phase {
             Phase::Failed(stage) => self.work_dir(stage),
             _ => self.run_dir(),
+        }
+    }
+
+    /// The disk that [`Instance::live_dir`]'s machine has.
+    pub fn live_disk(&self, record: &Record) -> PathBuf {
+        match record.phase {
+            Phase::Failed(stage) => self.work_dir(stage).join("disk.qcow2"),
+            _ => self.disk(),
         }
     }
 

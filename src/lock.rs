@@ -21,11 +21,23 @@ pub struct Lock {
 }
 
 impl Lock {
-    /// Takes the lock `file` if it is free.
+    /// Takes the lock `file` if nobody holds it.
     ///
     /// # Errors
     /// When the file cannot be made or locked.
     pub fn try_take(file: &Path) -> Result<Option<Self>> {
+        Self::try_with(file, std::fs::File::try_lock)
+    }
+
+    /// Takes a share of the lock `file` if nobody holds it alone.
+    ///
+    /// # Errors
+    /// When the file cannot be made or locked.
+    pub fn try_share(file: &Path) -> Result<Option<Self>> {
+        Self::try_with(file, std::fs::File::try_lock_shared)
+    }
+
+    fn try_with(file: &Path, lock: fn(&std::fs::File) -> Result<(), TryLockError>) -> Result<Option<Self>> {
         if let Some(folder) = file.parent() {
             fs::create_dir_all(folder)?;
         }
@@ -35,7 +47,7 @@ impl Lock {
             .write(true)
             .open(file)?
             .into_file();
-        match open.try_lock() {
+        match lock(&open) {
             Ok(()) => Ok(Some(Self { _file: open })),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("locking {}", file.display())),
@@ -47,13 +59,30 @@ impl Lock {
     /// # Errors
     /// When the file cannot be made or locked, or the user interrupts.
     pub fn wait(file: &Path, cancel: &Cancel, on_wait: impl FnOnce()) -> Result<Self> {
-        if let Some(lock) = Self::try_take(file)? {
+        Self::wait_with(Self::try_take, file, cancel, on_wait)
+    }
+
+    /// Takes a share of the lock `file`, waiting for who holds it alone; `on_wait` is called once if somebody does.
+    ///
+    /// # Errors
+    /// When the file cannot be made or locked, or the user interrupts.
+    pub fn wait_share(file: &Path, cancel: &Cancel, on_wait: impl FnOnce()) -> Result<Self> {
+        Self::wait_with(Self::try_share, file, cancel, on_wait)
+    }
+
+    fn wait_with(
+        take: fn(&Path) -> Result<Option<Self>>,
+        file: &Path,
+        cancel: &Cancel,
+        on_wait: impl FnOnce(),
+    ) -> Result<Self> {
+        if let Some(lock) = take(file)? {
             return Ok(lock);
         }
         on_wait();
         Wait::new(format!("the lock {}", file.display()), LIMIT)
             .cancel(cancel)
-            .until(|| Self::try_take(file))
+            .until(|| take(file))
     }
 }
 
@@ -70,5 +99,19 @@ mod tests {
         assert!(Lock::try_take(&file).unwrap().is_none());
         drop(held);
         assert!(Lock::wait(&file, &Cancel::default(), || panic!("it is free")).is_ok());
+    }
+
+    #[test]
+    fn shares_keep_out_only_who_wants_it_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("lock");
+        let one = Lock::try_share(&file).unwrap();
+        let two = Lock::try_share(&file).unwrap();
+        assert!(one.is_some() && two.is_some());
+        assert!(Lock::try_take(&file).unwrap().is_none());
+        drop((one, two));
+        let alone = Lock::try_take(&file).unwrap();
+        assert!(alone.is_some());
+        assert!(Lock::try_share(&file).unwrap().is_none());
     }
 }

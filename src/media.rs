@@ -49,6 +49,8 @@ pub struct Request<'a> {
     pub key: &'a [u8],
     /// The user's own choice in its place.
     pub choice: Option<&'a IsoChoice>,
+    /// The digest of the one that is taken, while it is in the cache, in place of a newer release.
+    pub pinned: Option<&'a str>,
     /// Whether the mirror is asked for the current release even if it was asked lately.
     pub refresh: bool,
 }
@@ -115,7 +117,10 @@ fn obtain_with(patience: Patience, request: &Request, cache: &Path, events: &Eve
         cancel,
     };
     match request.choice {
-        None => supply.released(request),
+        None => match pinned(request, cache) {
+            Some(kept) => supply.kept_or_released(&kept, request),
+            None => supply.released(request),
+        },
         Some(choice) => match (&choice.location, &choice.checksum) {
             (Location::File(path), sum) => local::obtain(path, sum.as_ref(), cache, events, cancel),
             (Location::Url(url), Some(sum)) => supply.at_address(url, &sum.try_into()?),
@@ -130,6 +135,15 @@ fn obtain_with(patience: Patience, request: &Request, cache: &Path, events: &Eve
 /// When the user chose an address without a checksum.
 pub fn cached(request: &Request, cache: &Path) -> Result<Option<Known>> {
     let Some(choice) = request.choice else {
+        if let Some(CachedIso { record, path }) = pinned(request, cache) {
+            return Ok(Some(Known {
+                name: record.name,
+                digest: record.digest,
+                origin: record.origin,
+                fresh: true,
+                path: Some(path),
+            }));
+        }
         let resolved = resolution::kept(request.release, request.key, cache);
         return Ok(resolved.map(|resolved| known_release(resolved, request.refresh, cache)));
     };
@@ -149,6 +163,14 @@ pub fn cached(request: &Request, cache: &Path) -> Result<Option<Known>> {
         }
         (Location::Url(url), None) => Err(unvouched(url).into()),
     }
+}
+
+/// The pinned ISO, if it is in the cache and was a signed release.
+fn pinned(request: &Request, cache: &Path) -> Option<CachedIso> {
+    let digest = request.pinned?;
+    let isos = list(cache).ok()?;
+    isos.into_iter()
+        .find(|iso| iso.record.digest.to_string() == digest && matches!(iso.record.origin, Origin::Signed { .. }))
 }
 
 fn known_release(resolved: Resolved, refresh: bool, cache: &Path) -> Known {

@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 use fs_err as fs;
 
 use crate::cancel::Cancel;
+use crate::checkpoint::Store;
 use crate::config::Ports;
 use crate::event::Stage;
 use crate::fault::{Cause, Fault};
@@ -16,8 +17,8 @@ use crate::machine::{self, Boot, Durability, Forward, Machine as _};
 use crate::ssh::{Session, Target};
 use crate::stage::{Host, booted};
 
-/// How long, on a real machine, services may take to stop.
-const POWER_OFF: u64 = 60;
+/// How long, on a real machine, services may take to stop: systemd kills them after 90 seconds (systemd-system.conf(5)).
+pub const POWER_OFF: u64 = 180;
 
 /// How to log in to a machine as its user.
 ///
@@ -44,34 +45,35 @@ pub fn running(instance: &Instance) -> Result<Record> {
 }
 
 /// Logs in to a machine, which is started first unless it runs. Ports that were taken by somebody else since are
-/// replaced, unless the user insists on them by `wanted`.
+/// replaced, unless the user insists on them.
 ///
 /// # Errors
-/// When it was never made whole, does not come up, or a wanted port is taken.
-pub fn start(host: &Host, instance: &Instance, record: &mut Record, wanted: Ports) -> Result<Session> {
+/// When it was never made whole, lacks its checkpoint, does not come up, or a wanted port is taken.
+pub fn start(host: &Host, instance: &Instance, store: &Store, record: &mut Record) -> Result<Session> {
     let run_dir = instance.live_dir(record);
     if machine::qemu::runs(&run_dir) {
         return Session::connect(&target(instance, record)?, Duration::from_secs(60));
     }
-    if let Phase::Building(stage) = record.phase {
-        bail!(
-            Fault::new(
-                Cause::Usage,
-                format!("the machine {} is not made yet: {stage} did not finish", instance.name)
-            )
-            .hint("`provision create` goes on from there")
-        );
-    }
+    require_disk(instance, store, record)?;
     fs::create_dir_all(&run_dir)?;
-    choose_ports(record, wanted)?;
+    choose_ports(record, &[])?;
     record.accelerator = host.accelerator;
+    record.cpus = host.size.cpus;
+    record.memory_mib = host.size.memory_mib;
     instance.remember(record)?;
-    let boot = Boot {
+    let boot = boot(instance, record);
+    let mut machine = host.machine(&run_dir);
+    host.events.step(Stage::Verify, "booting");
+    machine.start(&boot)?;
+    let session = booted::log_in(host, &mut machine, &boot, &target(instance, record)?)?;
+    machine.release()?;
+    Ok(session)
+}
+
+fn boot(instance: &Instance, record: &Record) -> Boot {
+    Boot {
         name: instance.name.to_string(),
-        disk: match record.phase {
-            Phase::Failed(_) => run_dir.join("disk.qcow2"),
-            _ => instance.disk(),
-        },
+        disk: instance.live_disk(record),
         cdrom: None,
         kernel: None,
         forwards: Some(vec![
@@ -85,28 +87,88 @@ pub fn start(host: &Host, instance: &Instance, record: &mut Record, wanted: Port
             },
         ]),
         durability: Durability::Kept,
-        run_dir: run_dir.clone(),
-    };
-    let mut machine = host.machine(&run_dir);
-    host.events.step(Stage::Verify, "booting");
-    machine.start(&boot)?;
-    let session = booted::log_in(host, &mut machine, &boot, &target(instance, record)?)?;
-    machine.release()?;
-    Ok(session)
+        run_dir: instance.live_dir(record),
+    }
 }
 
-fn choose_ports(record: &mut Record, wanted: Ports) -> Result<()> {
-    let last = Ports {
+/// Refuses to start a machine that has no disk, or whose disk lies on a checkpoint that is gone or was made again.
+fn require_disk(instance: &Instance, store: &Store, record: &Record) -> Result<()> {
+    let base = match record.phase {
+        Phase::Failed(_) => &record.work_layer,
+        Phase::Building(_) | Phase::Made => &record.layer,
+    };
+    let (Some(base), true) = (base, instance.live_disk(record).exists()) else {
+        let message = match record.phase {
+            Phase::Building(stage) | Phase::Failed(stage) => {
+                format!("the machine {} is not made yet: {stage} did not finish", instance.name)
+            }
+            Phase::Made => format!("the disk of the machine {} is gone", instance.name),
+        };
+        bail!(Fault::new(Cause::Usage, message).hint("`provision create` goes on from there"));
+    };
+    if !store.has(base) {
+        let message = format!(
+            "the checkpoint {} under the disk of the machine {} is not in {}",
+            base.key.short(),
+            instance.name,
+            store.folder().display()
+        );
+        bail!(
+            Fault::new(Cause::Usage, message)
+                .hint("PROVISION_CACHE_DIR must be as it was at `create`; if the checkpoint is gone, `provision create` makes the machine anew")
+        );
+    }
+    Ok(())
+}
+
+/// Chooses the ports of a machine that does not run: those the user insists on, else those it had, else others.
+/// `taken` are those of other machines, which may not run now.
+///
+/// # Errors
+/// When a port that the user insists on is taken or may not be bound.
+pub fn choose_ports(record: &mut Record, taken: &[u16]) -> Result<()> {
+    let had = |port: u16| (port != 0).then_some(port);
+    let (https, ssh) = (had(record.https_port), had(record.ssh_port));
+    let mut last = None;
+    for before in [(https, ssh), (https, None), (None, ssh), (None, None)] {
+        let (https, ssh) = before;
+        match host::ports::choose(record.wanted_ports.or(Ports { https, ssh }), taken) {
+            Ok(ports) => {
+                record.https_port = ports.https;
+                record.ssh_port = ports.ssh;
+                return Ok(());
+            }
+            Err(error) => last = Some(error),
+        }
+    }
+    last.map_or(Ok(()), Err)
+}
+
+/// Tells what a running machine has otherwise than its user wants it: it cannot change while it runs.
+pub fn warn_of_settings_to_come(host: &Host, instance: &Instance, record: &Record) {
+    if !instance.runs(record) {
+        return;
+    }
+    let now = Ports {
         https: Some(record.https_port),
         ssh: Some(record.ssh_port),
     };
-    let ports = match host::ports::choose(last, &[]) {
-        Ok(ports) => ports,
-        Err(_) => host::ports::choose(wanted, &[])?,
-    };
-    record.https_port = ports.https;
-    record.ssh_port = ports.ssh;
-    Ok(())
+    let mut other = Vec::new();
+    if record.wanted_ports.or(now) != now {
+        other.push("ports");
+    }
+    if record.cpus != host.size.cpus {
+        other.push("number of CPUs");
+    }
+    if record.memory_mib != host.size.memory_mib {
+        other.push("memory");
+    }
+    if !other.is_empty() {
+        host.events.warn(format!(
+            "the machine runs: its new {} will count after `provision stop` and another `create`",
+            other.join(" and ")
+        ));
+    }
 }
 
 /// Powers a machine off; at once with `force`.

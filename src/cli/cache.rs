@@ -2,16 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use bytesize::ByteSize;
 use clap::Subcommand;
 use fs_err as fs;
 use serde::Serialize;
 
 use super::App;
-use crate::checkpoint::{Layer, Store};
+use crate::checkpoint::{Base, Layer, Store};
+use crate::fault::{Cause, Fault};
 use crate::instance::Instance;
-use crate::key::Key;
 use crate::media;
 use crate::report::{self, Output, Paint};
 
@@ -71,33 +71,40 @@ impl Args {
     /// When the cache cannot be read, or something cannot be removed.
     pub fn run(&self, app: &App) -> Result<()> {
         let store = Store::open(&app.paths.cache)?;
-        let contents = Contents::read(app, &store)?;
         match self.action {
-            Action::Ls => app.reporter.output(&Shown(contents.entries())),
+            Action::Ls => app.reporter.output(&Shown(Contents::read(app, &store)?.entries())),
             Action::Prune => {
+                let _alone = store.try_alone()?.context(busy())?;
+                // Read with the store locked: a machine that was made just before counts.
+                let contents = Contents::read(app, &store)?;
                 let removed = contents.entries().into_iter().filter(|entry| !entry.used).collect();
                 contents.prune(&store)?;
+                store.sweep()?;
                 app.reporter.output(&Shown(removed))
             }
         }
     }
 }
 
+fn busy() -> Fault {
+    Fault::new(Cause::Busy, "another provision command uses the checkpoints")
+        .hint("wait for it to end: `provision list` tells which machines are unfinished")
+}
+
 /// What is in the cache and which of it a machine needs.
 struct Contents {
     layers: Vec<Layer>,
     isos: Vec<media::CachedIso>,
-    used: BTreeSet<Key>,
+    used: BTreeSet<Base>,
 }
 
 impl Contents {
     fn read(app: &App, store: &Store) -> Result<Self> {
         let mut used = BTreeSet::new();
         for instance in Instance::all(&app.paths)? {
-            let mut next = instance.record()?.and_then(|record| record.layer);
-            while let Some(key) = next {
-                next = store.get(&key)?.and_then(|layer| layer.manifest.parent);
-                used.insert(key);
+            let Some(record) = instance.record()? else { continue };
+            for base in record.layer.iter().chain(&record.work_layer) {
+                used.extend(store.chain(base).into_iter().map(|layer| layer.manifest.base));
             }
         }
         Ok(Self {
@@ -108,7 +115,7 @@ impl Contents {
     }
 
     fn needs_layer(&self, layer: &Layer) -> bool {
-        self.used.contains(&layer.manifest.key)
+        self.used.contains(&layer.manifest.base)
     }
 
     /// An ISO is used while a used layer was installed from it.
@@ -130,7 +137,7 @@ impl Contents {
         });
         let layers = self.layers.iter().map(|layer| Entry {
             kind: layer.manifest.stage.name(),
-            name: layer.manifest.key.short().to_owned(),
+            name: layer.manifest.base.key.short().to_owned(),
             bytes: layer.size(),
             used: self.needs_layer(layer),
         });
@@ -140,7 +147,7 @@ impl Contents {
     fn prune(&self, store: &Store) -> Result<()> {
         // Newest first: a layer goes before the one under it, so that an interruption leaves whole chains.
         for layer in self.layers.iter().rev().filter(|layer| !self.needs_layer(layer)) {
-            store.remove(&layer.manifest.key)?;
+            store.remove(&layer.manifest.base.key)?;
         }
         for iso in self.isos.iter().filter(|iso| !self.needs_iso(iso)) {
             fs::remove_file(&iso.path)?;

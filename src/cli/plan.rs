@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::{App, Settings};
 use crate::checkpoint::Store;
 use crate::event::Stage;
+use crate::instance::Instance;
 use crate::pipeline;
 use crate::plan::Standing;
 use crate::report::{self, Output, Paint};
@@ -69,7 +70,12 @@ impl Args {
             reason: reason.to_owned(),
         };
         let mut stages = Vec::new();
-        if let Some(plan) = pipeline::plan_offline(&config, &app.paths)? {
+        let machine = Instance::new(&app.paths, &config.name).record()?;
+        let layer = machine
+            .filter(|record| record.guest == config.guest)
+            .and_then(|record| record.layer);
+        let pinned = layer.as_ref().and_then(|base| store.installed_from(base));
+        if let Some(plan) = pipeline::plan_offline(&config, &app.paths, pinned.as_deref())? {
             stages.push(always(Stage::Media, "the cached ISO is checked"));
             for (planned, standing) in plan.stages.iter().zip(plan.standing(&store)?) {
                 stages.push(Line {

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::{App, Machine};
-use crate::config::Ports;
+use crate::checkpoint::Store;
 use crate::event::Event;
 use crate::operate;
 
@@ -25,7 +25,8 @@ impl Args {
         let mut record = instance.require()?;
         let _lock = instance.lock()?;
         let host = app.host_of(&record)?;
-        operate::start(&host, &instance, &mut record, Ports::default())?;
+        let store = Store::open(&app.paths.cache)?;
+        operate::start(&host, &instance, &store, &mut record)?;
         app.events.emit(Event::Ready {
             name: instance.name.to_string(),
             url: format!("https://{}", record.login.domain()),

@@ -57,7 +57,7 @@ impl Output for Shown {
             accelerator,
             ..
         } = &self.record;
-        let layer = self.record.layer.as_ref().map_or("-", |key| key.short());
+        let layer = self.record.layer.as_ref().map_or("-", |base| base.key.short());
         [
             format!("{} is {} ({})", paint.bold(&self.name), self.state, self.phase()),
             format!("login       {login}"),

@@ -145,12 +145,23 @@ pub enum AcceleratorChoice {
 }
 
 /// Ports on 127.0.0.1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Ports {
     /// Leads to the guest's 443.
     pub https: Option<u16>,
     /// Leads to the guest's 22.
     pub ssh: Option<u16>,
+}
+
+impl Ports {
+    /// These where they are named, else those of `other`.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            https: self.https.or(other.https),
+            ssh: self.ssh.or(other.ssh),
+        }
+    }
 }
 
 /// Docker in the guest.

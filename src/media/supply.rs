@@ -9,7 +9,7 @@ use super::progress::Progress;
 use super::release::{Release, address};
 use super::resolution::{self, Resolved};
 use super::store::{Place, Record};
-use super::{Http, HttpError, Iso, Origin, Patience, Request, download, http, unreachable};
+use super::{CachedIso, Http, HttpError, Iso, Origin, Patience, Request, download, http, unreachable};
 use crate::cancel::Cancel;
 use crate::event::{Events, Stage};
 use crate::fault::{Cause, Fault};
@@ -36,7 +36,39 @@ struct Wanted {
     sources: Vec<String>,
 }
 
+impl Wanted {
+    fn at(&self, place: &Place) -> Iso {
+        Iso {
+            path: place.iso(),
+            name: self.name.clone(),
+            digest: self.digest.clone(),
+            origin: self.origin.clone(),
+        }
+    }
+}
+
 impl Supply<'_> {
+    /// The ISO `kept` if it is sound, else the current one of the release.
+    pub fn kept_or_released(&self, kept: &CachedIso, request: &Request) -> Result<Iso> {
+        let Record {
+            name, digest, origin, ..
+        } = kept.record.clone();
+        let wanted = Wanted {
+            name,
+            digest,
+            origin,
+            sources: Vec::new(),
+        };
+        let place = self.place(&wanted);
+        {
+            let _lock = self.lock(&place, &wanted)?;
+            if self.is_sound(&place, &wanted)? {
+                return Ok(wanted.at(&place));
+            }
+        }
+        self.released(request)
+    }
+
     /// The current ISO of a release.
     pub fn released(&self, request: &Request) -> Result<Iso> {
         let kept = resolution::kept(request.release, request.key, self.cache);
@@ -96,19 +128,18 @@ impl Supply<'_> {
 
     fn fetch(&self, wanted: &Wanted) -> Result<Iso> {
         let place = self.place(wanted);
-        // Two processes may want the same; the second finds it done.
-        let _lock = Lock::wait(&place.lock(), self.cancel, || {
-            self.events
-                .note(format!("another `provision` works on {}; waiting for it", wanted.name));
-        })?;
+        let _lock = self.lock(&place, wanted)?;
         if !self.is_sound(&place, wanted)? {
             self.download(&place, wanted)?;
         }
-        Ok(Iso {
-            path: place.iso(),
-            name: wanted.name.clone(),
-            digest: wanted.digest.clone(),
-            origin: wanted.origin.clone(),
+        Ok(wanted.at(&place))
+    }
+
+    /// Two processes may want the same; the second finds it done.
+    fn lock(&self, place: &Place, wanted: &Wanted) -> Result<Lock> {
+        Lock::wait(&place.lock(), self.cancel, || {
+            self.events
+                .note(format!("another `provision` works on {}; waiting for it", wanted.name));
         })
     }
 

@@ -35,41 +35,11 @@ pub struct Parts {
     pub builder: Identity,
     /// The login's own keys and password.
     pub identity: Identity,
+    definition: Definition,
+    signing_key: Vec<u8>,
 }
 
 impl Materials {
-    /// Gathers them; the media stage runs here, since every key follows from the ISO's digest.
-    ///
-    /// # Errors
-    /// When the ISO cannot be had, a file of the project cannot be read, or the configuration asks for what is not
-    /// there.
-    pub fn gather(creation: &Creation<'_>) -> Result<Self> {
-        let Creation {
-            config,
-            paths,
-            host,
-            refresh,
-        } = creation;
-        let definition = Definition::find(&config.guest, config.overrides.as_deref())?;
-        // What is cheap to get wrong is read first: nobody wants to hear of a bad link after a long download.
-        let parts = Parts::gather(config, paths, &definition)?;
-        let key = definition.signing_key(config.overrides.as_deref())?;
-        let start = Instant::now();
-        let stage = Stage::Media;
-        host.events.emit(Event::StageStarted {
-            stage,
-            reason: "every run verifies it".into(),
-            typical_seconds: None,
-        });
-        let request = request(config, &definition, &key, *refresh);
-        let iso = stage::media::run(&request, &paths.isos(), &host.events, &host.cancel)?;
-        host.events.emit(Event::StageDone {
-            stage,
-            seconds: start.elapsed().as_secs_f64(),
-        });
-        Ok(Self { iso, parts })
-    }
-
     /// The plan that follows.
     ///
     /// # Errors
@@ -80,7 +50,13 @@ impl Materials {
 }
 
 impl Parts {
-    fn gather(config: &Config, paths: &Paths, definition: &Definition) -> Result<Self> {
+    /// Gathers them.
+    ///
+    /// # Errors
+    /// When a file of the project cannot be read, or the configuration asks for what is not there.
+    pub fn gather(config: &Config, paths: &Paths) -> Result<Self> {
+        let definition = Definition::find(&config.guest, config.overrides.as_deref())?;
+        let signing_key = definition.signing_key(config.overrides.as_deref())?;
         let builder = Identity::load_or_create(&paths.builder(), false)?;
         let identity = Identity::load_or_create(&paths.identity(config.login.as_str()), true)?;
         let recipe = definition.recipe(&config.network, &builder)?;
@@ -97,7 +73,44 @@ impl Parts {
             project,
             builder,
             identity,
+            definition,
+            signing_key,
         })
+    }
+
+    /// The media stage: it runs before there is a plan, since every key follows from the ISO's digest. `pinned` is the
+    /// digest of the ISO that the machine was made from.
+    ///
+    /// # Errors
+    /// When the ISO cannot be had.
+    pub fn iso(&self, creation: &Creation<'_>, pinned: Option<&str>) -> Result<Iso> {
+        let Creation {
+            config, paths, host, ..
+        } = creation;
+        let start = Instant::now();
+        let stage = Stage::Media;
+        host.events.emit(Event::StageStarted {
+            stage,
+            reason: "every run verifies it".into(),
+            typical_seconds: None,
+        });
+        let request = self.request(config, creation.refresh, pinned);
+        let iso = stage::media::run(&request, &paths.isos(), &host.events, &host.cancel)?;
+        host.events.emit(Event::StageDone {
+            stage,
+            seconds: start.elapsed().as_secs_f64(),
+        });
+        Ok(iso)
+    }
+
+    fn request<'a>(&'a self, config: &'a Config, refresh: bool, pinned: Option<&'a str>) -> Request<'a> {
+        Request {
+            release: &self.definition.iso,
+            key: &self.signing_key,
+            choice: config.iso.as_ref(),
+            pinned: pinned.filter(|_| !refresh),
+            refresh,
+        }
     }
 
     fn plan(&self, config: &Config, iso_digest: &str) -> Result<Plan> {
@@ -118,24 +131,14 @@ impl Parts {
     }
 }
 
-fn request<'a>(config: &'a Config, definition: &'a Definition, key: &'a [u8], refresh: bool) -> Request<'a> {
-    Request {
-        release: &definition.iso,
-        key,
-        choice: config.iso.as_ref(),
-        refresh,
-    }
-}
-
-/// The plan as far as it is known without a network: `None` while the ISO is not.
+/// The plan as far as it is known without a network: `None` while the ISO is not. `pinned` is the digest of the ISO
+/// that the machine was made from.
 ///
 /// # Errors
 /// When the configuration asks for what is not there.
-pub fn plan_offline(config: &Config, paths: &Paths) -> Result<Option<Plan>> {
-    let definition = Definition::find(&config.guest, config.overrides.as_deref())?;
-    let parts = Parts::gather(config, paths, &definition)?;
-    let key = definition.signing_key(config.overrides.as_deref())?;
-    let known = media::cached(&request(config, &definition, &key, false), &paths.isos())?;
+pub fn plan_offline(config: &Config, paths: &Paths, pinned: Option<&str>) -> Result<Option<Plan>> {
+    let parts = Parts::gather(config, paths)?;
+    let known = media::cached(&parts.request(config, false, pinned), &paths.isos())?;
     known
         .map(|known| parts.plan(config, &known.digest.to_string()))
         .transpose()

@@ -64,6 +64,27 @@ fn after_a_day_the_mirror_is_asked_again() {
 }
 
 #[test]
+fn a_pinned_iso_is_taken_while_it_is_sound_however_old() {
+    let world = World::new();
+    let iso = world.obtain().result.unwrap();
+    let newer = bytes(SIZE, 3);
+    world.publish("debian-13.3.0-amd64-netinst.iso", &newer);
+    age(&world, 48);
+    world.server.asked();
+    let digest = iso.digest.to_string();
+    let request = Request {
+        pinned: Some(&digest),
+        ..world.request()
+    };
+    let known = cached(&request, &world.cache()).unwrap().unwrap();
+    assert_eq!((known.digest, known.fresh), (iso.digest, true));
+    world.obtain_as(&request).holding(&world.content);
+    assert!(world.server.asked().is_empty(), "no mirror is asked");
+    fs::write(&iso.path, "damaged").unwrap();
+    world.obtain_as(&request).holding(&newer);
+}
+
+#[test]
 fn without_network_an_older_release_is_used_with_a_warning() {
     let world = World::new();
     world.obtain().holding(&world.content);

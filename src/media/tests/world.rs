@@ -106,6 +106,7 @@ impl World {
             release: &self.release,
             key: &self.key,
             choice: None,
+            pinned: None,
             refresh: false,
         }
     }

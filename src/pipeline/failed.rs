@@ -1,0 +1,36 @@
+//! What is kept when a run fails.
+
+use std::path::Path;
+
+use super::Run;
+use crate::event::Stage;
+use crate::fault::{Cause, Fault};
+use crate::instance;
+
+impl Run<'_> {
+    /// Keeps what the stage at work left in the folder `work`.
+    pub(super) fn bundle(&mut self, work: &Path, error: &anyhow::Error) {
+        self.is_bundled = true;
+        let plan = serde_json::to_string_pretty(&self.plan.stages).unwrap_or_default();
+        let events = &self.host().events;
+        match instance::bundle(&self.instance, self.stage, work, &plan, error) {
+            // A warning: it is shown when the user asked for quiet too.
+            Ok(dir) => events.warn(format!("what happened is kept in {}", dir.display())),
+            Err(error) => events.warn(format!("keeping what happened: {error:#}")),
+        }
+    }
+
+    /// Keeps what happened of every failure that has not been kept yet and is not the user's own doing.
+    pub(super) fn bundle_unless_done(&mut self, error: &anyhow::Error) {
+        let cause = Fault::of(error).map(|fault| fault.cause);
+        let is_users = matches!(cause, Some(Cause::Interrupted | Cause::Config | Cause::Usage));
+        if self.is_bundled || is_users {
+            return;
+        }
+        let folder = match self.stage {
+            Stage::Verify => self.instance.run_dir(),
+            stage => self.instance.work_dir(stage),
+        };
+        self.bundle(&folder, error);
+    }
+}

@@ -1,0 +1,184 @@
+//! Makes the layers of a plan that are not there.
+
+use std::time::Instant;
+
+use anyhow::{Context as _, Result};
+use fs_err as fs;
+
+use super::{Materials, Parts, Run, cached};
+use crate::checkpoint::{Layer, Manifest};
+use crate::event::{Event, Stage};
+use crate::fault::{Cause, Fault};
+use crate::host;
+use crate::identity::Identity;
+use crate::instance::{self, Phase};
+use crate::machine::Forward;
+use crate::machine::qemu::image;
+use crate::plan::Planned;
+use crate::ssh::Target;
+use crate::stage::{self, Work};
+
+/// How many bytes a stage's layer may take while it is made, generously: the reference project's are below a half of
+/// these.
+const fn room(stage: Stage) -> u64 {
+    const GIB: u64 = 1 << 30;
+    match stage {
+        Stage::Install | Stage::Docker => 2 * GIB,
+        Stage::Project => 4 * GIB,
+        Stage::Media | Stage::Account | Stage::Verify => GIB,
+    }
+}
+
+impl Run<'_> {
+    /// Runs every stage that is not cached and returns the last one's layer.
+    pub(super) fn build(&mut self, materials: &Materials) -> Result<Layer> {
+        let mut layer = None;
+        let standing = self.plan.standing(&self.store)?;
+        for (planned, standing) in self.plan.stages.clone().into_iter().zip(standing) {
+            layer = Some(match self.store.get(&planned.key) {
+                Some(layer) => {
+                    self.host().events.emit(cached(&planned));
+                    layer
+                }
+                None => self.make_layer(materials, &planned, standing.reason(), layer.as_ref())?,
+            });
+        }
+        layer.context("a plan has stages")
+    }
+
+    fn make_layer(
+        &mut self,
+        materials: &Materials,
+        planned: &Planned,
+        reason: &str,
+        parent: Option<&Layer>,
+    ) -> Result<Layer> {
+        let stage = planned.stage;
+        let events = self.host().events.clone();
+        let _lock = self.store.lock(&planned.key, &self.host().cancel, || {
+            events.note(format!(
+                "another provision makes the checkpoint {stage}; waiting for it"
+            ));
+        })?;
+        if let Some(layer) = self.store.get(&planned.key) {
+            events.emit(cached(planned));
+            return Ok(layer);
+        }
+        events.emit(Event::StageStarted {
+            stage,
+            reason: reason.to_owned(),
+            typical_seconds: self.typical_seconds(stage)?,
+        });
+        self.stage = stage;
+        // Where the two folders lie on different disks the layer is made on one and kept on the other.
+        host::disk::require(self.instance.dir(), room(stage))?;
+        host::disk::require(self.store.folder(), room(stage))?;
+        self.record.work_layer = parent.map(|layer| layer.manifest.base.clone());
+        self.enter(Phase::Building(stage))?;
+        let start = Instant::now();
+        let work = self.work(stage, parent)?;
+        let ran = self.run_stage(materials, stage, &work);
+        self.keep_logs(stage, &work, &ran)?;
+        if let Err(error) = ran {
+            return Err(self.failed(materials, stage, &work, error));
+        }
+        let seconds = start.elapsed().as_secs_f64();
+        let Planned { key, inputs, .. } = planned.clone();
+        let manifest = Manifest::new(stage, key, parent, inputs, seconds);
+        let layer = self.store.commit(&work.disk, &manifest)?;
+        fs::remove_dir_all(&work.dir)?;
+        events.emit(Event::StageDone { stage, seconds });
+        Ok(layer)
+    }
+
+    /// How long the stage took here last time; nothing where it never ran.
+    fn typical_seconds(&self, stage: Stage) -> Result<Option<u64>> {
+        let newest = self.store.newest(stage)?;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "whole, positive seconds are meant"
+        )]
+        let whole = |seconds: f64| seconds.max(0.0) as u64;
+        Ok(newest.map(|layer| whole(layer.manifest.seconds)))
+    }
+
+    /// The stage's folder with its disk: an overlay on the checkpoint before, or an empty one.
+    fn work(&self, stage: Stage, parent: Option<&Layer>) -> Result<Work> {
+        let dir = self.instance.new_work_dir(stage)?;
+        let disk = dir.join("disk.qcow2");
+        match parent {
+            Some(layer) => image::create_overlay(&disk, &layer.disk)?,
+            None => image::create(&disk, self.creation.config.machine.disk_gib)?,
+        }
+        let name = format!("{}-{stage}", self.instance.name);
+        Ok(Work { name, dir, disk })
+    }
+
+    fn run_stage(&self, materials: &Materials, stage: Stage, work: &Work) -> Result<()> {
+        let Materials { iso, parts } = materials;
+        let Parts {
+            recipe,
+            docker,
+            project,
+            builder,
+            identity,
+            ..
+        } = parts;
+        let (host, login) = (self.host(), &self.creation.config.login);
+        let forwards = self.forwards();
+        let root = self.target("root", builder);
+        match stage {
+            Stage::Install => stage::install::run(host, work, &iso.path, recipe),
+            Stage::Docker => stage::docker::run(host, work, &forwards, &root, docker),
+            Stage::Account => stage::account::run(host, work, &forwards, &root, login, identity),
+            Stage::Project => {
+                let user = self.target(login.as_str(), identity);
+                stage::project::run(host, work, &forwards, &user, login, project)
+            }
+            Stage::Media | Stage::Verify => Ok(()),
+        }
+    }
+
+    fn forwards(&self) -> [Forward; 2] {
+        [
+            Forward {
+                host: self.record.https_port,
+                guest: 443,
+            },
+            Forward {
+                host: self.record.ssh_port,
+                guest: 22,
+            },
+        ]
+    }
+
+    fn target(&self, user: &str, identity: &Identity) -> Target {
+        Target::new(self.record.ssh_port, user, identity)
+    }
+
+    fn keep_logs(&self, stage: Stage, work: &Work, ran: &Result<()>) -> Result<()> {
+        let kept = instance::copy_logs(&work.dir, &self.instance.logs(stage));
+        // A failed stage's own error matters more.
+        if ran.is_ok() { kept } else { Ok(()) }
+    }
+
+    /// Leaves a bundle, and the machine where the user should look at it.
+    fn failed(&mut self, materials: &Materials, stage: Stage, work: &Work, error: anyhow::Error) -> anyhow::Error {
+        let interrupted = Fault::of(&error).is_some_and(|fault| fault.cause == Cause::Interrupted);
+        let kept = stage::project::is_make(&error);
+        if !interrupted {
+            self.bundle(&work.dir, &error);
+        }
+        let settled = if kept {
+            self.place_identity(materials)
+                .and_then(|()| self.enter(Phase::Failed(stage)))
+        } else {
+            fs::remove_dir_all(&work.dir).map_err(Into::into)
+        };
+        if let Err(error) = settled {
+            self.host().events.warn(format!("{error:#}"));
+        }
+        error
+    }
+}
