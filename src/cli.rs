@@ -60,7 +60,7 @@ pub struct Cli {
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Output")]
 pub struct Global {
-    /// Print events and results as JSON, one object per line, on standard output
+    /// Print events and results as JSON on standard output: one object per line, each with `event` and `time`
     #[arg(long, global = true)]
     pub json: bool,
     /// Tell more; show all of what programs in the guest print

@@ -22,7 +22,7 @@ use fs_err as fs;
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::Base;
-use crate::config::{Login, MachineName, Ports};
+use crate::config::{AcceleratorChoice, Login, MachineName, Ports};
 use crate::event::Stage;
 use crate::fault::{Cause, Fault};
 use crate::lock::Lock;
@@ -72,6 +72,8 @@ pub struct Record {
     pub memory_mib: u64,
     /// What ran it last.
     pub accelerator: Accelerator,
+    /// What the user wants to run it.
+    pub wish: AcceleratorChoice,
     /// The project folder on the host.
     pub project: PathBuf,
 }

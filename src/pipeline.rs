@@ -94,10 +94,12 @@ fn record(creation: &Creation<'_>, instance: &Instance) -> Result<Record> {
         cpus: host.size.cpus,
         memory_mib: host.size.memory_mib,
         accelerator: host.accelerator,
+        wish: config.machine.accelerator,
         project: config.project.dir.clone(),
     });
     record.guest.clone_from(&config.guest);
     record.project.clone_from(&config.project.dir);
+    record.wish = config.machine.accelerator;
     record.wanted_ports = config.ports.or(record.wanted_ports);
     Ok(record)
 }

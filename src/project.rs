@@ -144,11 +144,11 @@ fn check_unchanged(source: &Path, file: &fs::File, stamp: Stamp) -> Result<()> {
     )
 }
 
-/// A path as text that no other path has.
+/// A path as text that no other path has: what is not UTF-8 is escaped behind two slashes, which no path has.
 fn shown(path: &Path) -> String {
     let bytes = path.as_os_str().as_bytes();
     path.to_str()
-        .map_or_else(|| bytes.escape_ascii().to_string(), ToOwned::to_owned)
+        .map_or_else(|| format!("//{}", bytes.escape_ascii()), ToOwned::to_owned)
 }
 
 #[cfg(test)]

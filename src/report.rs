@@ -1,7 +1,7 @@
 //! What the user sees: a person at a terminal, a log, or a program. The only part that prints.
 //!
 //! What happens goes to standard error, results go to standard output; with `--json` both go to standard output, one
-//! object a line.
+//! object a line. Each has `event` and `time`; that of a result is `result`, and a list is a result for each item.
 
 mod ask;
 mod clean;
@@ -63,6 +63,8 @@ trait View: Send {
     fn event(&mut self, event: &Event);
     /// Shows the error that ends the command.
     fn failure(&mut self, failure: &Failure);
+    /// Shows a result to a program; a person's is printed as text.
+    fn result(&mut self, _: &serde_json::Value) {}
     /// Nothing more will come: leaves the screen tidy.
     fn end(&mut self) {}
 }
@@ -130,11 +132,12 @@ impl Reporter {
     /// When standard output cannot be written.
     pub fn output(&self, output: &impl Output) -> Result<()> {
         self.end();
-        let text = if self.json {
-            serde_json::to_string(output).context("writing the result as JSON")?
-        } else {
-            output.text(self.paint)
-        };
+        if self.json {
+            let value = serde_json::to_value(output).context("writing the result as JSON")?;
+            self.view().result(&value);
+            return Ok(());
+        }
+        let text = output.text(self.paint);
         relay(Stream::Stdout, format!("{}\n", text.trim_end_matches('\n')).as_bytes())
     }
 

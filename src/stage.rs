@@ -46,7 +46,9 @@ impl Host {
 /// The folder and the disk with which a stage works.
 #[derive(Debug, Clone)]
 pub struct Work {
-    /// The machine's name.
+    /// The machine's name as the user knows it.
+    pub machine: String,
+    /// Its name in the host's process list.
     pub name: String,
     /// For logs, socket and PID.
     pub dir: PathBuf,

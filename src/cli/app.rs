@@ -61,38 +61,40 @@ impl App {
     /// # Errors
     /// When QEMU is missing, too old, or cannot do what the user asks.
     pub fn host(&self, wish: AcceleratorChoice, size: Size) -> Result<Host> {
-        let (qemu, version) = host::qemu(&self.cancel)?;
-        let chosen = choose::choose(wish, &qemu, &version, &self.paths.cache, &self.cancel)?;
-        if let (Accelerator::Tcg, Some(because)) = (chosen.accelerator, &chosen.because) {
+        let (host, because) = self.host_for(wish, size)?;
+        if let (Accelerator::Tcg, Some(because)) = (host.accelerator, because) {
             self.events.note(format!(
                 "the processor is emulated ({because}): everything works, but slowly; a first `create` takes about \
                  20 minutes on two cores"
             ));
         }
-        Ok(Host {
+        Ok(host)
+    }
+
+    /// The host, and why nothing faster than emulation is used.
+    fn host_for(&self, wish: AcceleratorChoice, size: Size) -> Result<(Host, Option<String>)> {
+        let (qemu, version) = host::qemu(&self.cancel)?;
+        let chosen = choose::choose(wish, &qemu, &version, &self.paths.cache, &self.cancel)?;
+        let host = Host {
             qemu,
             accelerator: chosen.accelerator,
             size,
             events: self.events.clone(),
             cancel: self.cancel.clone(),
-        })
+        };
+        Ok((host, chosen.because))
     }
 
-    /// How the machine of `record` is started on this host.
+    /// How the machine of `record` is started on this host: as fast as this host can now, which may be another way than
+    /// the last time.
     ///
     /// # Errors
     /// When QEMU is missing or too old.
     pub fn host_of(&self, record: &Record) -> Result<Host> {
-        let wish = match record.accelerator {
-            Accelerator::Tcg => AcceleratorChoice::Tcg,
-            Accelerator::Kvm | Accelerator::Hvf => AcceleratorChoice::Auto,
+        let size = Size {
+            cpus: record.cpus,
+            memory_mib: record.memory_mib,
         };
-        self.host(
-            wish,
-            Size {
-                cpus: record.cpus,
-                memory_mib: record.memory_mib,
-            },
-        )
+        self.host_for(record.wish, size).map(|(host, _)| host)
     }
 }

@@ -1,9 +1,10 @@
 //! `provision credentials`
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
 
 use super::{App, Machine};
+use crate::fault::{Cause, Fault};
 use crate::identity::Identity;
 use crate::report::{Output, Paint};
 
@@ -45,6 +46,10 @@ impl Args {
     pub fn run(&self, app: &App) -> Result<()> {
         let instance = app.instance(&self.machine)?;
         let record = instance.require()?;
+        if !instance.identity().exists() {
+            let message = format!("the machine {} has no user yet", instance.name);
+            bail!(Fault::new(Cause::Usage, message).hint("`provision create` makes it"));
+        }
         let identity = Identity::load(&instance.identity())?;
         let password = identity.password().context("the machine has no password")?;
         app.reporter.output(&Shown {

@@ -8,7 +8,7 @@ use crate::checkpoint::Store;
 use crate::event::Stage;
 use crate::instance::Instance;
 use crate::pipeline;
-use crate::plan::Standing;
+use crate::plan::{Plan, Standing};
 use crate::report::{self, Output, Paint};
 
 /// The arguments of `plan`.
@@ -23,6 +23,8 @@ pub struct Args {
 #[derive(Serialize)]
 struct Shown {
     stages: Vec<Line>,
+    /// Whether what was changed in the machine since its `create` goes.
+    replaces_machine: bool,
 }
 
 /// A stage of the plan.
@@ -39,11 +41,24 @@ struct Line {
 impl Output for Shown {
     fn text(&self, paint: Paint) -> String {
         let rows: Vec<_> = self.stages.iter().map(|line| line.row(paint)).collect();
-        report::table(["STAGE", "KEY", "STATE"], &rows, paint)
+        let mut text = report::table(["STAGE", "KEY", "STATE"], &rows, paint);
+        if self.replaces_machine {
+            text += "\nThe machine is made anew: what was changed in it since its `create` goes.\n";
+        }
+        text
     }
 }
 
 impl Line {
+    fn runs(stage: Stage, reason: &str) -> Self {
+        Self {
+            stage,
+            key: None,
+            cached: false,
+            reason: reason.to_owned(),
+        }
+    }
+
     fn row(&self, paint: Paint) -> [String; 3] {
         let key = self.key.as_deref().map_or("-", |key| key.get(..12).unwrap_or(key));
         let state = if self.cached {
@@ -63,34 +78,36 @@ impl Args {
     pub fn run(&self, app: &App) -> Result<()> {
         let config = app.config(&self.settings)?;
         let store = Store::open(&app.paths.cache)?;
-        let always = |stage, reason: &str| Line {
-            stage,
-            key: None,
-            cached: false,
-            reason: reason.to_owned(),
-        };
-        let mut stages = Vec::new();
         let machine = Instance::new(&app.paths, &config.name).record()?;
-        let layer = machine
-            .filter(|record| record.guest == config.guest)
-            .and_then(|record| record.layer);
-        let pinned = layer.as_ref().and_then(|base| store.installed_from(base));
-        if let Some(plan) = pipeline::plan_offline(&config, &app.paths, pinned.as_deref())? {
-            stages.push(always(Stage::Media, "the cached ISO is checked"));
-            for (planned, standing) in plan.stages.iter().zip(plan.standing(&store)?) {
-                stages.push(Line {
-                    stage: planned.stage,
-                    key: Some(planned.key.to_string()),
-                    cached: standing == Standing::Cached,
-                    reason: standing.reason().to_owned(),
-                });
-            }
-        } else {
-            stages.push(always(Stage::Media, "the ISO is not in the cache"));
-            let built = [Stage::Install, Stage::Docker, Stage::Account, Stage::Project];
-            stages.extend(built.map(|stage| always(stage, "known once the ISO is")));
-        }
-        stages.push(always(Stage::Verify, "every run is checked"));
-        app.reporter.output(&Shown { stages })
+        let made = machine.and_then(|record| Some((record.guest, record.layer?)));
+        let pinned = made.as_ref().filter(|(guest, _)| *guest == config.guest);
+        let pinned = pinned.and_then(|(_, layer)| store.installed_from(layer));
+        let plan = pipeline::plan_offline(&config, &app.paths, pinned.as_deref())?;
+        let last = plan.as_ref().and_then(Plan::last);
+        app.reporter.output(&Shown {
+            replaces_machine: made.is_some_and(|(_, layer)| Some(&layer.key) != last),
+            stages: lines(plan.as_ref(), &store)?,
+        })
     }
+}
+
+fn lines(plan: Option<&Plan>, store: &Store) -> Result<Vec<Line>> {
+    let mut lines = Vec::new();
+    if let Some(plan) = plan {
+        lines.push(Line::runs(Stage::Media, "the cached ISO is checked"));
+        for (planned, standing) in plan.stages.iter().zip(plan.standing(store)?) {
+            lines.push(Line {
+                stage: planned.stage,
+                key: Some(planned.key.to_string()),
+                cached: standing == Standing::Cached,
+                reason: standing.reason().to_owned(),
+            });
+        }
+    } else {
+        lines.push(Line::runs(Stage::Media, "the ISO is not in the cache"));
+        let built = [Stage::Install, Stage::Docker, Stage::Account, Stage::Project];
+        lines.extend(built.map(|stage| Line::runs(stage, "known once the ISO is")));
+    }
+    lines.push(Line::runs(Stage::Verify, "every run is checked"));
+    Ok(lines)
 }

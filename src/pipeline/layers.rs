@@ -111,8 +111,14 @@ impl Run<'_> {
             Some(layer) => image::create_overlay(&disk, &layer.disk)?,
             None => image::create(&disk, self.creation.config.machine.disk_gib)?,
         }
-        let name = format!("{}-{stage}", self.instance.name);
-        Ok(Work { name, dir, disk })
+        let machine = self.instance.name.to_string();
+        let name = format!("{machine}-{stage}");
+        Ok(Work {
+            machine,
+            name,
+            dir,
+            disk,
+        })
     }
 
     fn run_stage(&self, materials: &Materials, stage: Stage, work: &Work) -> Result<()> {

@@ -4,6 +4,7 @@ use std::io::Write;
 
 use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::Value;
 
 use super::View;
 use super::failure::Failure;
@@ -22,11 +23,12 @@ struct Line<T> {
     what: T,
 }
 
-/// The last line of a command that failed.
+/// The last line of a command that failed, and what a command was asked for.
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 enum Last<'a> {
     Error(&'a Failure),
+    Result(&'a serde_json::Map<String, Value>),
 }
 
 impl<W: Write> Json<W> {
@@ -61,5 +63,14 @@ impl<W: Write + Send> View for Json<W> {
 
     fn failure(&mut self, failure: &Failure) {
         self.line(Last::Error(failure));
+    }
+
+    fn result(&mut self, value: &Value) {
+        let items = value
+            .as_array()
+            .map_or_else(|| std::slice::from_ref(value), Vec::as_slice);
+        for item in items.iter().filter_map(Value::as_object) {
+            self.line(Last::Result(item));
+        }
     }
 }

@@ -41,7 +41,8 @@ impl Input {
     /// When a file cannot be read.
     pub fn inputs(&self, secret: &[u8; 32]) -> Result<Inputs> {
         let mut inputs = self.tree.inputs(secret)?;
-        inputs.insert("make target".into(), self.target.clone().unwrap_or_default());
+        // No path of a file has two slashes in a row, so no file's digest is in this one's place.
+        inputs.insert("make//target".into(), self.target.clone().unwrap_or_default());
         Ok(inputs)
     }
 }
@@ -157,7 +158,8 @@ fn make(host: &Host, work: &Work, session: &mut Session, login: &Login, input: &
     Err(
         Fault::new(Cause::Make, format!("{what}; its last lines:\n{}", log.tail()))
             .hint(format!(
-                "the machine was kept: `provision ssh`, then `cd {GUEST_DIR} && make`"
+                "the machine was kept: `provision ssh --name {}`, then `cd {GUEST_DIR} && make`",
+                work.machine
             ))
             .into(),
     )

@@ -206,7 +206,18 @@ fn guests_and_an_empty_host_are_listed() {
     let guests = place.run(&["guests"]);
     let text = String::from_utf8(guests.stdout).unwrap();
     assert!(text.contains("debian-13") && text.contains("debian-12"), "{text}");
-    assert_eq!(place.run(&["--json", "list"]).stdout, b"[]\n");
+    assert!(
+        place.run(&["--json", "list"]).stdout.is_empty(),
+        "a line for each machine"
+    );
+    let guests = place.run(&["--json", "guests"]).stdout;
+    let guests = String::from_utf8(guests).unwrap();
+    assert!(guests.lines().count() >= 2, "{guests}");
+    for line in guests.lines() {
+        let guest: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!(guest["event"], "result");
+        assert!(guest["name"].is_string() && guest["time"].is_string(), "{line}");
+    }
     let cache = place.run(&["cache", "ls"]);
     assert!(cache.status.success());
 }
