@@ -33,6 +33,8 @@ mod e2e {
         machine::is_killed_while_installing(&world);
         world.step("create makes a machine whose site answers");
         machine::is_created(&world);
+        world.step("SIGINT and SIGKILL in media, docker and account leave what was there");
+        machine::is_interrupted_at_any_stage(&world);
         world.step("the services run in the guest");
         machine::runs_the_services(&world);
         world.step("a second create runs no stage");

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Instant;
 
+use serde_json::Value;
+
 use super::run::Run;
 use super::servers::Server;
 
@@ -128,6 +130,18 @@ impl World {
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{args:?}: {stderr}");
         String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// The result of a command for programs.
+    #[track_caller]
+    pub fn json(&self, args: &[&str]) -> Value {
+        let mut words = vec!["--json"];
+        words.extend(args);
+        let text = self.text(&words);
+        let last = text.lines().last().expect("a result");
+        let result: Value = serde_json::from_str(last).unwrap();
+        assert_eq!(result["event"], "result");
+        result
     }
 
     /// Runs a shell command in the guest and returns its output.
