@@ -1,7 +1,7 @@
 //! The scripts that run the tests, on machines other than this one.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -81,4 +81,29 @@ fn builders_of_test_media_say_what_is_missing() {
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && stderr.contains("DEBIAN_MIRROR"), "{path}: {stderr}");
     }
+}
+
+#[test]
+fn what_root_made_is_handed_back_to_who_called_sudo() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("screenshot.png");
+    fs::write(&file, "").unwrap();
+    if fs::metadata(&file).unwrap().uid() != 0 {
+        return; // Only root makes files that are root's.
+    }
+    let code = "import sys, pathlib, packages; packages.hand_back(*map(pathlib.Path, sys.argv[1:]))";
+    let run = |user: Option<&str>| {
+        let mut command = Command::new("python3");
+        command
+            .args(["-B", "-c", code])
+            .args([folder.path(), &file])
+            .env("PYTHONPATH", Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/project"));
+        for name in ["SUDO_UID", "SUDO_GID"] {
+            command.env_remove(name).envs(user.map(|id| (name, id)));
+        }
+        assert!(command.status().unwrap().success());
+        [folder.path(), &file].map(|path| fs::metadata(path).unwrap().uid())
+    };
+    assert_eq!(run(None), [0, 0]);
+    assert_eq!(run(Some("1234")), [1234, 1234]);
 }

@@ -70,6 +70,14 @@ def is_real(package):
     return bool(candidate) and candidate[1] != "(none)" and "snap" not in candidate[1]
 
 
+def hand_back(*paths: Path):
+    """Gives what root made to the user who called sudo, if one did."""
+    owner, group = (int(os.environ.get(name, 0)) for name in ("SUDO_UID", "SUDO_GID"))
+    for path in paths:
+        if owner and path.lstat().st_uid == 0:
+            os.chown(path, owner, group, follow_symlinks=False)
+
+
 def debian_mirror():
     """The address of a Debian mirror: DEBIAN_MIRROR, else the one that this machine's apt uses."""
     found = subprocess.run([MIRROR], stdout=subprocess.PIPE, text=True)
