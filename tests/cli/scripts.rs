@@ -2,8 +2,12 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use super::support::{alive, eventually};
 
 /// A folder with programs that stand in for this machine's own.
 fn programs(scripts: &[(&str, &str)]) -> tempfile::TempDir {
@@ -79,7 +83,10 @@ fn builders_of_test_media_say_what_is_missing() {
     ] {
         let output = script(path, folder.path()).args(first).arg(&out).output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(!output.status.success() && stderr.contains("DEBIAN_MIRROR"), "{path}: {stderr}");
+        assert!(
+            !output.status.success() && stderr.contains("DEBIAN_MIRROR"),
+            "{path}: {stderr}"
+        );
     }
 }
 
@@ -94,10 +101,10 @@ fn what_root_made_is_handed_back_to_who_called_sudo() {
     let code = "import sys, pathlib, packages; packages.hand_back(*map(pathlib.Path, sys.argv[1:]))";
     let run = |user: Option<&str>| {
         let mut command = Command::new("python3");
-        command
-            .args(["-B", "-c", code])
-            .args([folder.path(), &file])
-            .env("PYTHONPATH", Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/project"));
+        command.args(["-B", "-c", code]).args([folder.path(), &file]).env(
+            "PYTHONPATH",
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/project"),
+        );
         for name in ["SUDO_UID", "SUDO_GID"] {
             command.env_remove(name).envs(user.map(|id| (name, id)));
         }
@@ -106,4 +113,32 @@ fn what_root_made_is_handed_back_to_who_called_sudo() {
     };
     assert_eq!(run(None), [0, 0]);
     assert_eq!(run(Some("1234")), [1234, 1234]);
+}
+
+#[test]
+fn an_interrupted_test_run_leaves_nothing_running() {
+    // One that dies of the signal, and one that ends as if nothing had been.
+    for ending in ["exec sleep 60", "trap 'kill $!; exit 0' INT; sleep 60 & wait"] {
+        let folder = programs(&[("cargo", &format!("echo $$ >> \"${{0%/*}}/pids\"\n{ending}"))]);
+        let pids = folder.path().join("pids");
+        let mut run = script("tests/run", folder.path())
+            .args(["unit", "unit"])
+            .env("PROVISION_TEST_CACHE", folder.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        let started = || fs::read_to_string(&pids).unwrap_or_default();
+        eventually("cargo runs", || started().ends_with('\n'));
+        let pid: u32 = started().trim().parse().unwrap();
+        // The script may not be waiting yet, and the shell that stands in for cargo not have set its trap.
+        std::thread::sleep(Duration::from_millis(200));
+        // What the terminal does on Ctrl-C.
+        let group = rustix::process::Pid::from_raw(i32::try_from(run.id()).unwrap()).unwrap();
+        rustix::process::kill_process_group(group, rustix::process::Signal::INT).unwrap();
+        eventually("cargo ends", || !alive(pid));
+        assert_eq!(run.wait().unwrap().code(), Some(130));
+        assert_eq!(started().lines().count(), 1, "the next step ran");
+    }
 }
