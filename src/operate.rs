@@ -51,7 +51,7 @@ pub fn running(instance: &Instance) -> Result<Record> {
 pub fn start(host: &Host, instance: &Instance, record: &mut Record, wanted: Ports) -> Result<Session> {
     let run_dir = instance.live_dir(record);
     if machine::qemu::runs(&run_dir) {
-        return Session::connect(&target(instance, record)?, Duration::from_secs(60));
+        return Session::connect(&target(instance, record)?, Duration::from_secs(60), &host.cancel);
     }
     if let Phase::Building(stage) = record.phase {
         bail!(
