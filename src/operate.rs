@@ -52,7 +52,7 @@ pub fn running(instance: &Instance) -> Result<Record> {
 pub fn start(host: &Host, instance: &Instance, store: &Store, record: &mut Record) -> Result<Session> {
     let run_dir = instance.live_dir(record);
     if machine::qemu::runs(&run_dir) {
-        return Session::connect(&target(instance, record)?, Duration::from_secs(60));
+        return Session::connect(&target(instance, record)?, Duration::from_secs(60), &host.cancel);
     }
     require_disk(instance, store, record)?;
     fs::create_dir_all(&run_dir)?;

@@ -8,9 +8,10 @@ mod testing;
 mod tls;
 mod volumes;
 
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 pub use site::wait_for_site;
 
@@ -22,6 +23,9 @@ use crate::ssh::{Exec, Session};
 
 /// How long a question to the guest may take; an emulated one under load is slow.
 const GUEST: Duration = Duration::from_secs(180);
+
+/// How long a look at a request lasts before the user's wish to stop is looked at.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// What the rules look at.
 pub struct Context<'a> {
@@ -42,6 +46,24 @@ impl Context<'_> {
     fn ask(&mut self, command: &str) -> Result<String> {
         let command = format!("cd ~/{} && {command}", self.project);
         self.session.read(&Exec::new(command).limit(GUEST).cancel(self.cancel))
+    }
+
+    /// A look at the site, which may stay silent for a minute and cannot be broken off: it has a thread of its own,
+    /// which is left to its time-out when the user asks to stop.
+    fn look<F>(&self, look: F) -> Result<Verdict>
+    where
+        F: FnOnce(&Login, u16) -> Result<Verdict> + Send + 'static,
+    {
+        let (login, port) = (self.login.clone(), self.https_port);
+        let (to, from) = sync_channel(1);
+        std::thread::spawn(move || drop(to.send(look(&login, port))));
+        loop {
+            match from.recv_timeout(LOOK) {
+                Ok(verdict) => return verdict,
+                Err(RecvTimeoutError::Timeout) => self.cancel.check()?,
+                Err(RecvTimeoutError::Disconnected) => bail!("the look at it failed"),
+            }
+        }
     }
 }
 
@@ -77,22 +99,22 @@ pub const RULES: &[Rule] = &[
     Rule {
         id: "site",
         title: "the site answers by HTTPS with a page of its own",
-        check: |context| site::check(context.login, context.https_port),
+        check: |context| context.look(site::check),
     },
     Rule {
         id: "tls-1.2",
         title: "port 443 takes TLS 1.2",
-        check: |context| tls::accepted(context.login, context.https_port, tls::Version::Tls12),
+        check: |context| context.look(|login, port| tls::accepted(login, port, tls::Version::Tls12)),
     },
     Rule {
         id: "tls-1.3",
         title: "port 443 takes TLS 1.3",
-        check: |context| tls::accepted(context.login, context.https_port, tls::Version::Tls13),
+        check: |context| context.look(|login, port| tls::accepted(login, port, tls::Version::Tls13)),
     },
     Rule {
         id: "tls-1.1-refused",
         title: "port 443 refuses TLS 1.1",
-        check: |context| tls::refused(context.login, context.https_port, tls::Version::Tls11),
+        check: |context| context.look(|login, port| tls::refused(login, port, tls::Version::Tls11)),
     },
     Rule {
         id: "http-refused",

@@ -12,5 +12,6 @@
 mod cli {
     mod faults;
     mod guardian;
+    mod scripts;
     pub mod support;
 }

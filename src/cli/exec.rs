@@ -31,7 +31,7 @@ impl Args {
     pub fn run(&self, app: &App) -> Result<ExitCode> {
         let instance = app.instance(&self.machine)?;
         let record = operate::running(&instance)?;
-        let mut session = Session::connect(&operate::target(&instance, &record)?, ANSWER)?;
+        let mut session = Session::connect(&operate::target(&instance, &record)?, ANSWER, &app.cancel)?;
         let command = ssh::quote(&self.command).context("quoting the command")?;
         app.reporter.end();
         let mut printed = Ok(());

@@ -9,6 +9,7 @@ use anyhow::{Result, bail};
 
 use super::connect::{Attempt, ConnectError};
 use super::{Exec, Target};
+use crate::cancel::Cancel;
 use crate::event::Stream;
 use crate::fault::{Cause, Fault};
 use crate::wait::Wait;
@@ -49,15 +50,23 @@ impl Session {
     /// Logs in to a guest that runs, within `limit`.
     ///
     /// # Errors
-    /// The [`Fault`] of a [`ConnectError`].
-    pub fn connect(target: &Target, limit: Duration) -> Result<Self> {
-        Self::try_connect(target, limit).map_err(|error| error.fault().into())
+    /// The [`Fault`] of a [`ConnectError`], or an interruption.
+    pub fn connect(target: &Target, limit: Duration, cancel: &Cancel) -> Result<Self> {
+        let fault = |error: ConnectError| error.fault();
+        let mut attempt = Attempt::begin(target, limit).map_err(fault)?;
+        loop {
+            cancel.check()?;
+            if let Some(session) = attempt.advance(SLICE).map_err(fault)? {
+                return Ok(session);
+            }
+        }
     }
 
-    /// Like [`Session::connect`], with a typed error.
+    /// Logs in, with a typed error.
     ///
     /// # Errors
     /// Why the user could not be logged in.
+    #[cfg(test)]
     pub fn try_connect(target: &Target, limit: Duration) -> Result<Self, ConnectError> {
         let mut attempt = Attempt::begin(target, limit)?;
         loop {

@@ -211,6 +211,37 @@ fn cancelled() {
     assert!(start.elapsed() < SOON);
 }
 
+/// As [`the_user_can_stop_a_command`], for a guest that accepts connections and says nothing.
+#[test]
+fn the_user_can_stop_a_login() {
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "ssh::tests::cancelled_login", "--ignored"])
+        .output()
+        .unwrap();
+    assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stdout));
+}
+
+#[test]
+#[ignore = "the other test runs it, in a process of its own"]
+fn cancelled_login() {
+    let cancel = Cancel::on_signals().unwrap();
+    let silent = TcpListener::bind((HOST, 0)).unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let target = Target {
+        port,
+        ..Sshd::start().target()
+    };
+    let start = Instant::now();
+    std::thread::spawn(|| {
+        std::thread::sleep(Duration::from_millis(300));
+        let this = rustix::process::getpid();
+        rustix::process::kill_process(this, rustix::process::Signal::INT).unwrap();
+    });
+    let error = Session::connect(&target, Duration::from_secs(60), &cancel).unwrap_err();
+    assert_eq!(cause(&error), Cause::Interrupted);
+    assert!(start.elapsed() < SOON);
+}
+
 #[test]
 fn a_server_that_dies_is_noticed_at_once() {
     let sshd = Sshd::start();

@@ -7,7 +7,7 @@ use crate::config::Login;
 use crate::event::Stage;
 use crate::fault::{Cause, Fault};
 use crate::ssh::Session;
-use crate::verify::{self, Context};
+use crate::verify::{self, CheckResult, Context};
 use crate::wait::Wait;
 
 use super::project::GUEST_DIR;
@@ -27,7 +27,7 @@ pub fn run(host: &Host, session: &mut Session, login: &Login, https_port: u16) -
         .cancel(&host.cancel)
         .hint("`provision ssh -- docker ps -a` and `provision logs` show the services");
     let waited = verify::wait_for_site(login, https_port, wait);
-    // The other rules say more than "it does not answer".
+    // Whatever else ended the wait: the rules look again, and say more than "it does not answer".
     if let Err(error) = &waited
         && Fault::of(error).is_some_and(|fault| fault.cause == Cause::Interrupted)
     {
@@ -40,13 +40,15 @@ pub fn run(host: &Host, session: &mut Session, login: &Login, https_port: u16) -
         project: GUEST_DIR,
         cancel: &host.cancel,
     };
-    let failed: Vec<&str> = verify::run(&mut context, &host.events)?
-        .into_iter()
-        .filter(|result| !result.passed)
-        .map(|result| result.rule)
-        .collect();
+    judge(&verify::run(&mut context, &host.events)?)
+}
+
+/// The rules decide, `site` among them: it may have come up just after the wait for it ended.
+fn judge(results: &[CheckResult]) -> Result<()> {
+    let failed = results.iter().filter(|result| !result.passed);
+    let failed: Vec<&str> = failed.map(|result| result.rule).collect();
     if failed.is_empty() {
-        return waited;
+        return Ok(());
     }
     Err(Fault::new(
         Cause::Verify,
@@ -54,4 +56,23 @@ pub fn run(host: &Host, session: &mut Session, login: &Login, https_port: u16) -
     )
     .hint("`provision ssh` leads into the machine; `provision create` checks again")
     .into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rules_decide_whatever_became_of_the_wait() {
+        let result = |rule, passed| CheckResult {
+            rule,
+            passed,
+            detail: String::new(),
+        };
+        judge(&[result("site", true), result("volumes", true)]).unwrap();
+        let error = judge(&[result("site", false), result("volumes", true)]).unwrap_err();
+        let fault = Fault::of(&error).unwrap();
+        assert_eq!(fault.cause, Cause::Verify);
+        assert!(fault.message.ends_with("failed: site"), "{fault}");
+    }
 }

@@ -13,9 +13,33 @@ use crate::config::Login;
 /// The database and the site's files.
 const AT_LEAST: usize = 2;
 
-/// Compose labels the volumes that a compose file names.
-const COMMAND: &str =
-    "docker volume ls --quiet --filter label=com.docker.compose.project | xargs -r docker volume inspect";
+/// What compose's containers mount, one container a line. No more is asked for: environments hold passwords.
+const MOUNTS: &str = r#"docker ps --all --quiet --filter label=com.docker.compose.project | xargs -r docker inspect --type container --format '{"Service":{{json (index .Config.Labels "com.docker.compose.service")}},"Mounts":{{json .Mounts}}}'"#;
+
+/// Volumes of any origin: those that a compose file calls `external` have none of its labels.
+const VOLUMES: &str = "docker volume ls --quiet | xargs -r docker volume inspect";
+
+/// A container and what it mounts.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Container {
+    service: String,
+    mounts: Vec<Mount>,
+}
+
+/// A mount as `docker inspect` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Mount {
+    /// `volume`, `bind`, `tmpfs` and others.
+    r#type: String,
+    /// A volume's.
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    source: String,
+    destination: String,
+}
 
 /// A volume as `docker volume inspect` shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -27,35 +51,74 @@ struct Volume {
     options: Option<BTreeMap<String, String>>,
 }
 
-/// Whether the compose projects' named volumes, at least two, lie under `/home/LOGIN/data`. Further ones may lie
-/// elsewhere.
+/// Whether what the compose projects' containers mount lies, in at least two folders, under `/home/LOGIN/data`: as
+/// named volumes, or as folders that the services bind, which older subjects allow. Further ones may lie elsewhere.
 ///
 /// # Errors
 /// When the guest cannot be asked or its answer cannot be read.
 pub(super) fn check(context: &mut Context<'_>) -> Result<Verdict> {
-    let volumes = parse(&context.ask(COMMAND)?)?;
-    Ok(judge(&volumes, context.login))
+    let containers = parse(&context.ask(MOUNTS)?)?;
+    let volumes = parse(&context.ask(VOLUMES)?)?;
+    Ok(judge(&containers, &volumes, context.login))
 }
 
-fn judge(volumes: &[Volume], login: &Login) -> Verdict {
+fn judge(containers: &[Container], volumes: &[Volume], login: &Login) -> Verdict {
     let data = PathBuf::from(format!("/home/{login}/data"));
-    let (inside, outside): (Vec<&Volume>, Vec<&Volume>) =
-        volumes.iter().partition(|volume| volume.place().starts_with(&data));
-    let list = |volumes: &[&Volume]| {
-        let shown = volumes
-            .iter()
-            .map(|volume| format!("{} in {}", volume.name, volume.place().display()));
-        shown.collect::<Vec<_>>().join(", ")
-    };
+    let mut inside = BTreeMap::new();
+    let mut outside = BTreeMap::new();
+    for container in containers {
+        for mount in &container.mounts {
+            let Some(place) = mount.place(volumes) else { continue };
+            if place.starts_with(&data) {
+                inside.entry(place).or_insert_with(|| mount.shown(container));
+            } else if mount.is_volume() {
+                // Folders of the project that are bound from elsewhere, sockets and secrets are no data.
+                outside.entry(place).or_insert_with(|| mount.shown(container));
+            }
+        }
+    }
     if inside.len() >= AT_LEAST {
         return Verdict::Holds(list(&inside));
     }
-    let all = [inside, outside].concat();
-    Verdict::Broken(if all.is_empty() {
-        "compose has made no named volume".into()
+    inside.append(&mut outside);
+    Verdict::Broken(if inside.is_empty() {
+        "the containers mount no volume".into()
     } else {
-        list(&all)
+        list(&inside)
     })
+}
+
+fn list(mounts: &BTreeMap<PathBuf, String>) -> String {
+    let shown = mounts
+        .iter()
+        .map(|(place, name)| format!("{name} in {}", place.display()));
+    shown.collect::<Vec<_>>().join(", ")
+}
+
+impl Mount {
+    fn is_volume(&self) -> bool {
+        self.r#type == "volume"
+    }
+
+    /// The folder on the guest's disk that holds the data, if it is one.
+    fn place(&self, volumes: &[Volume]) -> Option<PathBuf> {
+        match self.r#type.as_str() {
+            "volume" => {
+                let volume = volumes.iter().find(|volume| volume.name == self.name);
+                Some(volume.map_or_else(|| plain(Path::new(&self.source)), Volume::place))
+            }
+            "bind" => Some(plain(Path::new(&self.source))),
+            _ => None,
+        }
+    }
+
+    fn shown(&self, container: &Container) -> String {
+        if self.is_volume() {
+            self.name.clone()
+        } else {
+            format!("{} of {}", self.destination, container.service)
+        }
+    }
 }
 
 impl Volume {
@@ -86,54 +149,94 @@ mod tests {
     use super::*;
     use crate::verify::testing::login;
 
-    fn volume(name: &str, device: Option<&str>) -> String {
+    /// A line of the containers' mounts, as Docker 26 and 28 print it.
+    fn container(service: &str, mounts: &[String]) -> String {
+        format!(r#"{{"Service":"{service}","Mounts":[{}]}}"#, mounts.join(","))
+    }
+
+    fn volume(name: &str) -> String {
+        format!(
+            r#"{{"Type":"volume","Name":"srcs_{name}","Source":"/var/lib/docker/volumes/srcs_{name}/_data","Destination":"/var/lib/{name}","Driver":"local","Mode":"z","RW":true,"Propagation":""}}"#
+        )
+    }
+
+    fn bind(source: &str) -> String {
+        format!(
+            r#"{{"Type":"bind","Source":"{source}","Destination":"/data","Mode":"rw","RW":true,"Propagation":"rprivate"}}"#
+        )
+    }
+
+    const TMPFS: &str = r#"{"Type":"tmpfs","Source":"","Destination":"/run","Mode":"","RW":true,"Propagation":""}"#;
+
+    /// `docker volume inspect` of a volume that compose made, or (without labels) of an external one.
+    fn made(name: &str, device: Option<&str>) -> String {
         let options = device.map_or_else(
             || "null".to_owned(),
             |device| format!(r#"{{"device": "{device}", "o": "bind", "type": "none"}}"#),
         );
         format!(
-            r#"{{"CreatedAt": "2025-11-20T12:00:00Z", "Driver": "local",
-                 "Labels": {{"com.docker.compose.project": "srcs", "com.docker.compose.volume": "{name}"}},
+            r#"{{"CreatedAt": "2025-11-20T12:00:00Z", "Driver": "local", "Labels": null,
                  "Mountpoint": "/var/lib/docker/volumes/srcs_{name}/_data",
                  "Name": "srcs_{name}", "Options": {options}, "Scope": "local"}}"#
         )
     }
 
-    fn verdict(volumes: &[String]) -> Verdict {
-        judge(&parse(&format!("[{}]", volumes.join(","))).unwrap(), &login())
+    fn verdict(containers: &[String], volumes: &[String]) -> Verdict {
+        let volumes = format!("[{}]", volumes.join(","));
+        let containers = parse(&containers.join("\n")).unwrap();
+        judge(&containers, &parse(&volumes).unwrap(), &login())
     }
 
     #[test]
-    fn two_volumes_must_lie_in_the_data_folder() {
-        let db = volume("db", Some("/home/alice/data/db"));
-        let wp = volume("wp", Some("/home/alice/inception/../data/./wp"));
-        let cache = volume("cache", None);
-        let other = volume("wp", Some("/home/alice/database"));
+    fn what_containers_mount_must_lie_in_the_data_folder() {
+        let db = made("db", Some("/home/alice/data/db"));
+        let wp = made("wp", Some("/home/alice/inception/../data/./wp"));
+        let cache = made("cache", None);
+        let all = [db, wp, cache];
         let both = "srcs_db in /home/alice/data/db, srcs_wp in /home/alice/data/wp";
-        let table: [(&[&String], Verdict); 5] = [
-            (&[&db, &wp], Verdict::Holds(both.into())),
-            (&[&db, &cache, &wp], Verdict::Holds(both.into())),
-            (
-                &[&cache, &db],
-                Verdict::Broken(
-                    "srcs_db in /home/alice/data/db, srcs_cache in /var/lib/docker/volumes/srcs_cache/_data".into(),
-                ),
-            ),
-            (
-                &[&other, &db],
-                Verdict::Broken("srcs_db in /home/alice/data/db, srcs_wp in /home/alice/database".into()),
-            ),
-            (&[], Verdict::Broken("compose has made no named volume".into())),
-        ];
-        for (volumes, expected) in table {
-            let volumes: Vec<String> = volumes.iter().map(|&volume| volume.clone()).collect();
-            assert_eq!(verdict(&volumes), expected);
-        }
+        let mariadb = container("mariadb", &[volume("db"), TMPFS.to_owned()]);
+        let wordpress = container("wordpress", &[volume("wp"), bind("/home/alice/inception/secrets/db")]);
+        let nginx = container("nginx", &[volume("wp")]);
+        let redis = container("redis", &[volume("cache")]);
+        let three = [mariadb.clone(), wordpress.clone(), nginx.clone(), redis.clone()];
+        assert_eq!(verdict(&three, &all), Verdict::Holds(both.into()));
+        // One volume in two containers is one.
+        assert_eq!(
+            verdict(&[wordpress, nginx], &all),
+            Verdict::Broken("srcs_wp in /home/alice/data/wp".into())
+        );
+        assert_eq!(
+            verdict(&[mariadb.clone(), redis], &all),
+            Verdict::Broken(
+                "srcs_db in /home/alice/data/db, srcs_cache in /var/lib/docker/volumes/srcs_cache/_data".into()
+            )
+        );
+        // A volume that is there but not mounted keeps nothing.
+        assert_eq!(
+            verdict(&[mariadb], &all),
+            Verdict::Broken("srcs_db in /home/alice/data/db".into())
+        );
+    }
+
+    #[test]
+    fn folders_that_services_bind_count_too() {
+        let mariadb = container("mariadb", &[bind("/home/alice/data/db")]);
+        let wordpress = container("wordpress", &[bind("/home/alice/data/wp/"), bind("/etc/hosts")]);
+        assert_eq!(
+            verdict(&[mariadb.clone(), wordpress], &[]),
+            Verdict::Holds("/data of mariadb in /home/alice/data/db, /data of wordpress in /home/alice/data/wp".into())
+        );
+        let elsewhere = container("wordpress", &[bind("/home/alice/database")]);
+        assert_eq!(
+            verdict(&[mariadb, elsewhere], &[]),
+            Verdict::Broken("/data of mariadb in /home/alice/data/db".into())
+        );
     }
 
     #[test]
     fn no_answer_is_no_volume() {
-        let none = judge(&parse("").unwrap(), &login());
-        assert_eq!(none, Verdict::Broken("compose has made no named volume".into()));
+        let none = Verdict::Broken("the containers mount no volume".into());
+        assert_eq!(judge(&[], &parse("").unwrap(), &login()), none);
+        assert_eq!(verdict(&[container("web", &[TMPFS.to_owned()])], &[]), none);
     }
 }

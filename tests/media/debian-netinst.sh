@@ -9,13 +9,13 @@
 # It boots by BIOS and by UEFI to Debian's own menus, which wait for a key for ever, as the real one's do.
 #
 # needs: apt-utils isolinux syslinux-common xorriso mtools kmod cpio curl xz-utils python3
-# environment: WORK (scratch folder, kept; default a temporary one), MIRROR (default: the one this host's apt uses)
+# environment: WORK (scratch folder, kept; default a temporary one), DEBIAN_MIRROR (default: the one this host's apt uses)
 # writes beside OUT.iso: SHA256SUMS and SHA512SUMS, as a Debian mirror has them
 # shellcheck disable=SC2016,SC2012,SC2094 # literal text for apt and GRUB; names without spaces; md5sum.txt leaves itself out
 set -euo pipefail
 OUT=$(realpath -m "$1") SUITE=${2:-trixie}
 case $SUITE in trixie) N=13 ;; bookworm) N=12 ;; *) echo "unknown suite $SUITE" >&2; exit 2 ;; esac
-MIRROR=${MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' 'Identifier: Packages' | grep -m1 '/debian/*$')}; MIRROR=${MIRROR%/}
+MIRROR=$("$(dirname "$0")/../support/mirror")
 if [[ -z ${WORK:-} ]]; then WORK=$(mktemp -d); trap 'rm -rf "$WORK"' EXIT; fi
 mkdir -p "$WORK"; cd "$WORK"
 say() { printf '%s %s\n' "$(date +%T)" "$*" >&2; }

@@ -8,19 +8,21 @@
 #   docker-hub-standin.sh fill DIR [suite...]   build and store the images under DIR, about 30 s each
 #   docker-hub-standin.sh serve DIR [PORT]      serve DIR on 127.0.0.1:PORT (5000) in the foreground
 #
-# needs: docker-registry skopeo mmdebstrap python3 (all Debian packages); root, or unprivileged user namespaces
+# needs: docker-registry skopeo mmdebstrap debian-archive-keyring python3 (all Debian packages); root, or unprivileged
+# user namespaces (with uidmap)
+# environment: DEBIAN_MIRROR (default: the one this host's apt uses)
 set -euo pipefail
-# shellcheck disable=SC2016  # the format is apt's
-mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Identifier: Packages' | grep -m1 '/debian/*$')
 command=$1 dir=$(realpath -m "$2"); shift 2
 config() { printf 'version: 0.1\nlog: {level: warn}\nstorage: {filesystem: {rootdirectory: %s/registry}}\nhttp: {addr: "127.0.0.1:%s"}\n' "$dir" "$1" > "$dir/registry.yml"; }
 case $command in
   fill)
+    mirror=$("$(dirname "$0")/../support/mirror")
     mkdir -p "$dir"; scratch=$(mktemp -d); trap 'kill "$server" 2>/dev/null; rm -rf "$scratch"' EXIT
     port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
     config "$port"; docker-registry serve "$dir/registry.yml" > "$scratch/log" 2>&1 & server=$!
     for suite in "${@:-bookworm}"; do
-      mmdebstrap --quiet --variant=minbase --include=ca-certificates "$suite" "$scratch/$suite.tar" "$mirror"
+      mmdebstrap --quiet --variant=minbase --include=ca-certificates --keyring=/usr/share/keyrings/debian-archive-keyring.gpg \
+        "$suite" "$scratch/$suite.tar" "$mirror"
       python3 - "$scratch/$suite.tar" "$scratch/oci-$suite" "$suite" <<'PY'
 import gzip, hashlib, json, os, shutil, sys
 tar, out, tag = sys.argv[1:]
