@@ -30,6 +30,11 @@ impl Cancel {
         Ok(Self(flag))
     }
 
+    /// Raises the flag, for work that this program itself gives up.
+    pub fn raise(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
     /// Whether the user asked to stop.
     pub fn is_raised(&self) -> bool {
         self.0.load(Ordering::SeqCst)

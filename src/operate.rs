@@ -44,15 +44,27 @@ pub fn running(instance: &Instance) -> Result<Record> {
     Ok(record)
 }
 
+/// A machine that runs.
+pub struct Started {
+    /// A session of its user.
+    pub session: Session,
+    /// Whether it did not run before.
+    pub is_fresh: bool,
+}
+
 /// Logs in to a machine, which is started first unless it runs. Ports that were taken by somebody else since are
 /// replaced, unless the user insists on them.
 ///
 /// # Errors
 /// When it was never made whole, lacks its checkpoint, does not come up, or a wanted port is taken.
-pub fn start(host: &Host, instance: &Instance, store: &Store, record: &mut Record) -> Result<Session> {
+pub fn start(host: &Host, instance: &Instance, store: &Store, record: &mut Record) -> Result<Started> {
     let run_dir = instance.live_dir(record);
     if machine::qemu::runs(&run_dir) {
-        return Session::connect(&target(instance, record)?, Duration::from_secs(60), &host.cancel);
+        let session = Session::connect(&target(instance, record)?, Duration::from_secs(60), &host.cancel)?;
+        return Ok(Started {
+            session,
+            is_fresh: false,
+        });
     }
     require_disk(instance, store, record)?;
     fs::create_dir_all(&run_dir)?;
@@ -67,7 +79,10 @@ pub fn start(host: &Host, instance: &Instance, store: &Store, record: &mut Recor
     machine.start(&boot)?;
     let session = booted::log_in(host, &mut machine, &boot, &target(instance, record)?)?;
     machine.release()?;
-    Ok(session)
+    Ok(Started {
+        session,
+        is_fresh: true,
+    })
 }
 
 fn boot(instance: &Instance, record: &Record) -> Boot {

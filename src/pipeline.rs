@@ -254,7 +254,13 @@ impl Run<'_> {
     fn checked(&mut self) -> Result<()> {
         let Creation { host, config, .. } = self.creation;
         operate::warn_of_settings_to_come(host, &self.instance, &self.record);
-        let mut session = operate::start(host, &self.instance, &self.store, &mut self.record)?;
-        stage::verify::run(host, &mut session, &config.login, self.record.https_port)
+        let mut started = operate::start(host, &self.instance, &self.store, &mut self.record)?;
+        let machine = stage::verify::Machine {
+            name: self.instance.name.as_str(),
+            login: &config.login,
+            https_port: self.record.https_port,
+            is_fresh: started.is_fresh,
+        };
+        stage::verify::run(host, &mut started.session, &machine)
     }
 }

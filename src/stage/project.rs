@@ -1,10 +1,13 @@
-//! Copies the project and runs `make` in LOGIN's login shell.
+//! Copies the project, runs `make` in LOGIN's login shell and waits for what it started.
+
+mod make;
+mod settle;
 
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::booted::{self, Log};
+use super::booted;
 use super::{Host, Work};
 use crate::config::Login;
 use crate::event::{Event, Stage, Unit};
@@ -16,9 +19,6 @@ use crate::ssh::{Exec, Session, Target};
 
 /// The folder in LOGIN's home that receives the project.
 pub const GUEST_DIR: &str = "inception";
-
-/// How long `make` may take on a real machine unless the user says otherwise.
-const MAKE_LIMIT: u64 = 3600;
 
 /// How long, on a real machine, the copy may take.
 const COPY_LIMIT: u64 = 600;
@@ -47,6 +47,12 @@ impl Input {
     }
 }
 
+/// Where the site will answer.
+struct Site<'a> {
+    login: &'a Login,
+    https_port: u16,
+}
+
 /// Runs the stage on the disk of `work`. When `make` fails, the machine is left running for the user to look at.
 ///
 /// # Errors
@@ -54,7 +60,15 @@ impl Input {
 pub fn run(host: &Host, work: &Work, forwards: &[Forward], user: &Target, login: &Login, input: &Input) -> Result<()> {
     booted::with_guest(host, work, Stage::Project, forwards, user, is_make, |session| {
         copy(host, session, &input.tree)?;
-        make(host, work, session, login, input)
+        let site = Site {
+            login,
+            https_port: forwards
+                .iter()
+                .find(|forward| forward.guest == 443)
+                .map_or(0, |forward| forward.host),
+        };
+        make::run(host, work, session, &site, input)?;
+        settle::wait(host, session, &site)
     })
 }
 
@@ -133,65 +147,5 @@ impl std::io::Read for Counted<'_> {
             unit: Unit::Bytes,
         });
         Ok(count)
-    }
-}
-
-fn make(host: &Host, work: &Work, session: &mut Session, login: &Login, input: &Input) -> Result<()> {
-    let command = make_command(input.target.as_deref())?;
-    let limit = input.make_timeout.unwrap_or_else(|| host.patience(MAKE_LIMIT));
-    host.events.step(Stage::Project, format!("running make as {login}"));
-    let mut log = Log::new(host, work, Stage::Project)?;
-    let ran = session.exec(
-        &Exec::new(command).limit(limit).cancel(&host.cancel),
-        None,
-        &mut |stream, line| log.line(stream, line),
-    );
-    let what = match ran {
-        Ok(0) => return Ok(()),
-        Ok(status) => format!("make failed with exit code {status}"),
-        Err(error) if Fault::of(&error).is_some_and(|f| f.cause == Cause::Timeout) => {
-            let limit = humantime::format_duration(Duration::from_secs(limit.as_secs()));
-            format!("make did not return within {limit} (`--make-timeout` changes that)")
-        }
-        Err(error) => return Err(error),
-    };
-    Err(
-        Fault::new(Cause::Make, format!("{what}; its last lines:\n{}", log.tail()))
-            .hint(format!(
-                "the machine was kept: `provision ssh --name {}`, then `cd {GUEST_DIR} && make`",
-                work.machine
-            ))
-            .into(),
-    )
-}
-
-/// `make` in a login shell, whatever the shell: many projects read `$USER` and `$HOME`.
-fn make_command(target: Option<&str>) -> Result<String> {
-    let mut make = format!("cd ~/{GUEST_DIR} && exec make");
-    for word in target.unwrap_or_default().split_whitespace() {
-        make.push(' ');
-        make += &shlex::try_quote(word).context("quoting the make target")?;
-    }
-    let quoted = shlex::try_quote(&make).context("quoting the make target")?.into_owned();
-    Ok(format!("exec \"$SHELL\" -l -c {quoted}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn make_runs_in_a_login_shell() {
-        let table = [
-            (None, "exec \"$SHELL\" -l -c 'cd ~/inception && exec make'"),
-            (Some("up"), "exec \"$SHELL\" -l -c 'cd ~/inception && exec make up'"),
-            (
-                Some("up; reboot"),
-                "exec \"$SHELL\" -l -c \"cd ~/inception && exec make 'up;' reboot\"",
-            ),
-        ];
-        for (target, command) in table {
-            assert_eq!(make_command(target).unwrap(), command);
-        }
     }
 }

@@ -6,7 +6,7 @@ use super::Host;
 use crate::config::Login;
 use crate::event::Stage;
 use crate::fault::{Cause, Fault};
-use crate::ssh::Session;
+use crate::ssh::{Exec, Session};
 use crate::verify::{self, CheckResult, Context};
 use crate::wait::Wait;
 
@@ -16,16 +16,42 @@ use super::project::GUEST_DIR;
 /// containers start, minutes after `make` returned.
 const SITE: u64 = 600;
 
+/// A running machine.
+pub struct Machine<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// The guest's user.
+    pub login: &'a Login,
+    /// The port on 127.0.0.1 that leads to the guest's 443.
+    pub https_port: u16,
+    /// Whether it has booted just now.
+    pub is_fresh: bool,
+}
+
+/// How long, on a real machine, Docker may take to answer.
+const ASK: u64 = 60;
+
 /// Runs the checks; each is told as an event.
 ///
 /// # Errors
 /// A [`Cause::Verify`] fault that names the rules that do not hold.
-pub fn run(host: &Host, session: &mut Session, login: &Login, https_port: u16) -> Result<()> {
+pub fn run(host: &Host, session: &mut Session, machine: &Machine<'_>) -> Result<()> {
+    let Machine {
+        name,
+        login,
+        https_port,
+        is_fresh,
+    } = *machine;
+    if is_fresh {
+        start_what_stayed_down(host, session)?;
+    }
     host.events
         .step(Stage::Verify, format!("waiting for https://{}", login.domain()));
     let wait = Wait::new(format!("https://{} to answer", login.domain()), host.patience(SITE))
         .cancel(&host.cancel)
-        .hint("`provision ssh -- docker ps -a` and `provision logs` show the services");
+        .hint(format!(
+            "`provision ssh --name {name} -- docker ps -a` shows the services"
+        ));
     let waited = verify::wait_for_site(login, https_port, wait);
     // Whatever else ended the wait: the rules look again, and say more than "it does not answer".
     if let Err(error) = &waited
@@ -40,11 +66,32 @@ pub fn run(host: &Host, session: &mut Session, login: &Login, https_port: u16) -
         project: GUEST_DIR,
         cancel: &host.cancel,
     };
-    judge(&verify::run(&mut context, &host.events)?)
+    judge(name, &verify::run(&mut context, &host.events)?)
+}
+
+/// Starts the containers that did not start with the machine: those without a restart policy, for which the project's
+/// users run `make` again. Docker answers once it has started those that have one.
+fn start_what_stayed_down(host: &Host, session: &mut Session) -> Result<()> {
+    let job = |command: String| Exec::new(command).limit(host.patience(ASK)).cancel(&host.cancel);
+    let filters = "--filter label=com.docker.compose.project --filter status=exited";
+    let down = session.read(&job(format!("docker ps --all {filters} --format '{{{{.Names}}}}'")))?;
+    let down: Vec<&str> = down.split_whitespace().collect();
+    if down.is_empty() {
+        return Ok(());
+    }
+    host.events.warn(format!(
+        "{} did not start with the machine (no `restart:` policy?) and is started now",
+        down.join(", ")
+    ));
+    // One that does not start is for the checks to judge.
+    let start = format!("docker start {}", crate::ssh::quote(&down)?);
+    session
+        .exec(&job(start), None, &mut |_, line| host.events.detail(line))
+        .map(drop)
 }
 
 /// The rules decide, `site` among them: it may have come up just after the wait for it ended.
-fn judge(results: &[CheckResult]) -> Result<()> {
+fn judge(name: &str, results: &[CheckResult]) -> Result<()> {
     let failed = results.iter().filter(|result| !result.passed);
     let failed: Vec<&str> = failed.map(|result| result.rule).collect();
     if failed.is_empty() {
@@ -54,7 +101,9 @@ fn judge(results: &[CheckResult]) -> Result<()> {
         Cause::Verify,
         format!("the machine runs, but these checks failed: {}", failed.join(", ")),
     )
-    .hint("`provision ssh` leads into the machine; `provision create` checks again")
+    .hint(format!(
+        "`provision ssh --name {name}` leads into the machine; the same command checks again"
+    ))
     .into())
 }
 
@@ -69,8 +118,8 @@ mod tests {
             passed,
             detail: String::new(),
         };
-        judge(&[result("site", true), result("volumes", true)]).unwrap();
-        let error = judge(&[result("site", false), result("volumes", true)]).unwrap_err();
+        judge("eval", &[result("site", true), result("volumes", true)]).unwrap();
+        let error = judge("eval", &[result("site", false), result("volumes", true)]).unwrap_err();
         let fault = Fault::of(&error).unwrap();
         assert_eq!(fault.cause, Cause::Verify);
         assert!(fault.message.ends_with("failed: site"), "{fault}");
