@@ -130,10 +130,12 @@ pub fn guard(run_dir: &Path, program: &[OsString]) -> Result<ExitCode> {
         let _ = writeln!(&log, "{error:#}");
     })?;
     let pid = Pid::from_child(&child);
-    fs::write(run_dir.join(PID_FILE), child.id().to_string())?;
     let running = Arc::new(Mutex::new(Some(child)));
-    let watched = Arc::clone(&running);
-    std::thread::spawn(move || kill_when_abandoned(&watched));
+    if let Err(error) = watch(run_dir, pid, &running) {
+        let _ = writeln!(&log, "{error:#}");
+        end(&running);
+        return Err(error);
+    }
     // Leaves the process unreaped, so that its PID cannot be given to another before the lock is held.
     let _ = rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
     let child = running.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -142,6 +144,25 @@ pub fn guard(run_dir: &Path, program: &[OsString]) -> Result<ExitCode> {
     let _ = fs::remove_file(run_dir.join(PID_FILE));
     let code = status.and_then(|status| status.code()).unwrap_or(1);
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
+}
+
+/// Writes the PID down and begins to listen for the starter's end.
+fn watch(run_dir: &Path, pid: Pid, running: &Arc<Mutex<Option<Child>>>) -> Result<()> {
+    fs::write(run_dir.join(PID_FILE), pid.as_raw_nonzero().to_string())?;
+    let watched = Arc::clone(running);
+    std::thread::Builder::new()
+        .spawn(move || kill_when_abandoned(&watched))
+        .context("starting the guardian's thread")?;
+    Ok(())
+}
+
+/// Ends the process on an error of the guardian's own: nobody would watch it any more.
+fn end(running: &Mutex<Option<Child>>) {
+    if let Some(mut child) = running.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        // It may have ended by itself.
+        let _ = child.kill();
+        let _ = child.wait();
+    }
 }
 
 fn start(program: &[OsString], run_dir: &Path, log: &fs::File) -> Result<Child> {
