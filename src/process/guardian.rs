@@ -30,6 +30,11 @@ pub const PID_FILE: &str = "machine.pid";
 /// The name of the file in the run folder that collects what the guarded process prints.
 pub const LOG_FILE: &str = "machine.log";
 
+/// What the process list calls a guardian (at most 15 bytes, see `PR_SET_NAME(2const)`). By the name of the program that it is,
+/// `pkill -9 provision` would end starter and guardian at once, and nobody would end the machine.
+#[cfg(target_os = "linux")]
+const NAME: &std::ffi::CStr = c"qemu-guardian";
+
 /// A guarded process, from its starter's side. Dropping it ends the process unless it was released.
 #[derive(Debug)]
 pub struct Guarded {
@@ -82,6 +87,11 @@ impl Guarded {
         String::from_utf8_lossy(&bytes).trim().to_owned()
     }
 
+    /// Whether the process lives on after this program has ended.
+    pub fn is_released(&self) -> bool {
+        self.pipe.is_none()
+    }
+
     /// Lets the process live on after this program has ended.
     ///
     /// # Errors
@@ -124,6 +134,8 @@ pub fn guard(run_dir: &Path, program: &[OsString]) -> Result<ExitCode> {
     // A session of its own, so that the terminal's Ctrl-C and hang-up reach neither it nor the machine. This fails
     // only for a group leader, which is nobody's child here.
     let _ = rustix::process::setsid();
+    #[cfg(target_os = "linux")]
+    rustix::thread::set_name(NAME).context("naming the guardian")?;
     let log = fs::File::create(run_dir.join(LOG_FILE))?;
     let child = start(program, run_dir, &log).inspect_err(|error| {
         // The log is the only way to the user.

@@ -89,3 +89,15 @@ fn a_process_whose_pid_cannot_be_kept_is_ended() {
     let log = std::fs::read_to_string(folder.path().join("machine.log")).unwrap();
     assert!(log.contains("machine.pid"), "{log}");
 }
+
+/// `pkill -9 provision` goes by this name and must leave the guardian, which then ends the machine.
+#[test]
+fn the_process_list_does_not_call_it_provision() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut guardian = guard(folder.path(), &["sleep", "600"]);
+    pid_of(folder.path());
+    let name = std::fs::read_to_string(format!("/proc/{}/comm", guardian.id())).unwrap();
+    drop(guardian.stdin.take());
+    guardian.wait().unwrap();
+    assert_eq!(name, "qemu-guardian\n");
+}
