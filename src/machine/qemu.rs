@@ -5,6 +5,10 @@ pub mod choose;
 pub mod image;
 mod probe;
 mod qmp;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -61,25 +65,24 @@ impl Qemu {
     }
 }
 
-/// Ends what an interrupted run left in `run_dir`, if anything of it still runs.
+/// Ends what runs in `run_dir`, if anything does, whoever started it.
 ///
 /// # Errors
 /// When it cannot be ended.
 pub fn end_leftover(run_dir: &Path) -> Result<()> {
-    if qmp::answers(run_dir) {
-        qmp::quit(run_dir)?;
-        Wait::new("QEMU to end", END_LIMIT).until(|| Ok((!qmp::answers(run_dir)).then_some(())))?;
-    }
-    // One that does not answer, or does no longer, is ended by its PID.
     let file = run_dir.join(PID_FILE);
-    let Some(pid) = fs::read_to_string(&file).ok().and_then(|text| text.trim().parse().ok()) else {
-        return Ok(());
-    };
-    if process::is_ours(pid, run_dir) {
-        process::kill(pid)?;
-        Wait::new(format!("process {pid} to end"), END_LIMIT)
-            .until(|| Ok((!process::is_ours(pid, run_dir)).then_some(())))?;
+    let written = fs::read_to_string(&file).ok().and_then(|text| text.trim().parse().ok());
+    let running = || written.filter(|&pid| process::is_ours(pid, run_dir));
+    // A hung QEMU does not take the order; one that does closes its disk after its socket.
+    if qmp::answers(run_dir) && qmp::quit(run_dir).is_ok() {
+        let gone = || !qmp::answers(run_dir) && running().is_none();
+        let _ = Wait::new("QEMU to end", END_LIMIT).until(|| Ok(gone().then_some(())));
     }
+    if let Some(pid) = running() {
+        process::kill(pid)?;
+        Wait::new(format!("process {pid} to end"), END_LIMIT).until(|| Ok(running().is_none().then_some(())))?;
+    }
+    // Its guardian removes the file too, unless it was killed.
     match fs::remove_file(&file) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(error).context("removing the PID of an ended machine")
@@ -134,12 +137,7 @@ impl Machine for Qemu {
         if let Some(mut guarded) = self.guarded.take() {
             return guarded.end();
         }
-        if qmp::answers(&self.run_dir) {
-            qmp::quit(&self.run_dir)?;
-            let run_dir = &self.run_dir;
-            Wait::new("QEMU to end", END_LIMIT).until(|| Ok((!run_dir.join(PID_FILE).exists()).then_some(())))?;
-        }
-        Ok(())
+        end_leftover(&self.run_dir)
     }
 
     fn screenshot(&mut self, file: &Path) -> Result<()> {
