@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::cancel::Cancel;
-use crate::fault::Fault;
+use crate::fault::{Cause, Fault};
 use crate::wait::Wait;
 
 /// What a machine starts from.
@@ -135,20 +135,41 @@ pub trait Machine {
     fn release(&mut self) -> Result<()>;
 }
 
+/// How long, on a real machine, a guest may take to power off: systemd gives a service 90 seconds before it kills it
+/// (systemd-system.conf(5), `DefaultTimeoutStopSec`), and services may wait for one another.
+pub const POWER_OFF: u64 = 180;
+
+/// How a machine was stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Stopped {
+    /// The guest powered off.
+    ByGuest,
+    /// The guest did not do so in time: the machine was ended, and what the guest had not written is lost.
+    PowerCut,
+}
+
 /// Asks the guest to power off, and ends the machine when it does not within `limit`.
 ///
 /// # Errors
 /// When the user interrupts, or the machine died before.
-pub fn shut_down(machine: &mut dyn Machine, limit: Duration, cancel: &Cancel) -> Result<()> {
+pub fn shut_down(machine: &mut dyn Machine, limit: Duration, cancel: &Cancel) -> Result<Stopped> {
     if machine.state()? == State::Off {
-        return Ok(());
+        return Ok(Stopped::ByGuest);
     }
     machine.press_power()?;
-    let waited = Wait::new("the guest to power off", limit)
-        .cancel(cancel)
-        .until(|| Ok((machine.state()? == State::Off).then_some(())));
+    let waited = Wait::new("the guest to power off", limit).cancel(cancel).until(|| {
+        if machine.state()? == State::Off {
+            return Ok(Some(()));
+        }
+        Ok(None)
+    });
     match waited {
-        Err(error) if Fault::exit_code(&error) == crate::fault::Cause::Timeout.exit_code() => machine.kill(),
-        other => other,
+        Ok(()) => Ok(Stopped::ByGuest),
+        Err(error) if Fault::of(&error).is_some_and(|fault| fault.cause == Cause::Timeout) => {
+            machine.kill()?;
+            Ok(Stopped::PowerCut)
+        }
+        Err(error) => Err(error),
     }
 }

@@ -12,12 +12,9 @@ use crate::fault::{Cause, Fault};
 use crate::host;
 use crate::identity::Identity;
 use crate::instance::{Instance, Phase, Record};
-use crate::machine::{self, Boot, Durability, Forward, Machine as _};
+use crate::machine::{self, Boot, Durability, Forward, Machine as _, Stopped};
 use crate::ssh::{Session, Target};
 use crate::stage::{Host, booted};
-
-/// How long, on a real machine, services may take to stop.
-const POWER_OFF: u64 = 60;
 
 /// How to log in to a machine as its user.
 ///
@@ -118,5 +115,12 @@ pub fn stop(host: &Host, instance: &Instance, record: &Record, force: bool, canc
     if force {
         return machine.kill();
     }
-    machine::shut_down(&mut machine, host.patience(POWER_OFF), cancel)
+    let limit = host.patience(machine::POWER_OFF);
+    if machine::shut_down(&mut machine, limit, cancel)? == Stopped::PowerCut {
+        let limit = humantime::format_duration(limit);
+        host.events.warn(format!(
+            "the guest did not power off within {limit}: its power was cut, and what it had not written is lost"
+        ));
+    }
+    Ok(())
 }

@@ -150,7 +150,10 @@ impl Run<'_> {
         let events = &self.host().events;
         events.warn("the machine is made anew: what was changed in it since its `create` is replaced");
         let mut machine = self.host().machine(&self.instance.run_dir());
-        crate::machine::shut_down(&mut machine, self.host().patience(60), &self.host().cancel)
+        let limit = self.host().patience(crate::machine::POWER_OFF);
+        // Its disk is about to be replaced: whether its power had to be cut does not matter.
+        crate::machine::shut_down(&mut machine, limit, &self.host().cancel)
+            .map(drop)
             .context("stopping the machine as it was")
     }
 

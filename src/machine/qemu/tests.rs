@@ -6,7 +6,17 @@ use rustix::process::Signal;
 
 use super::testing::{DEAF, Guest, REBOOTS, eventually};
 use super::{end_leftover, runs};
-use crate::machine::{Machine as _, State};
+use crate::cancel::Cancel;
+use crate::machine::{Machine as _, State, Stopped, shut_down};
+
+#[test]
+fn a_guest_that_does_not_power_off_is_told_from_one_that_does() {
+    let mut guest = Guest::start(DEAF);
+    let stopped =
+        guest.reaped_meanwhile(|mut guest| shut_down(&mut guest, Duration::from_millis(500), &Cancel::default()));
+    assert_eq!(stopped.unwrap(), Stopped::PowerCut);
+    assert!(!runs(guest.dir()) && !guest.dir().join("machine.pid").exists());
+}
 
 #[test]
 fn a_stopped_qemu_blocks_nobody_and_can_be_ended() {
