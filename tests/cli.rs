@@ -12,5 +12,6 @@
 mod cli {
     mod faults;
     mod guardian;
+    mod running;
     pub mod support;
 }

@@ -20,7 +20,7 @@ use self::arguments::Size;
 use crate::cancel::Cancel;
 use crate::fault::{Cause, Fault};
 use crate::machine::accelerator::Accelerator;
-use crate::machine::{Activity, Boot, Machine, State};
+use crate::machine::{Activity, Boot, Durability, Machine, State};
 use crate::process::guardian::{Guarded, PID_FILE};
 use crate::process::{self, CommandLine};
 use crate::wait::Wait;
@@ -41,6 +41,7 @@ pub struct Qemu {
     cancel: Cancel,
     /// `None` for a machine that another `provision` started.
     guarded: Option<Guarded>,
+    durability: Durability,
 }
 
 impl Qemu {
@@ -53,6 +54,7 @@ impl Qemu {
             run_dir: run_dir.to_owned(),
             cancel: cancel.clone(),
             guarded: None,
+            durability: Durability::Scratch,
         }
     }
 
@@ -62,6 +64,24 @@ impl Qemu {
         Fault::new(Cause::Machine, format!("QEMU ended with an error: {said}"))
             .hint("`provision doctor` checks QEMU and its accelerator")
             .into()
+    }
+
+    /// Ends the user's machine so that nothing is lost that the guest has written: QEMU closes the disk itself. One
+    /// that does not is killed when its guard is dropped.
+    fn quit(&mut self) {
+        let Some(guarded) = &mut self.guarded else { return };
+        if qmp::quit(&self.run_dir).is_ok() {
+            let _ = Wait::new("QEMU to end", END_LIMIT).until(|| Ok(guarded.ended()?.map(drop)));
+        }
+    }
+}
+
+impl Drop for Qemu {
+    fn drop(&mut self) {
+        let owned = self.guarded.as_ref().is_some_and(|guarded| !guarded.is_released());
+        if owned && self.durability == Durability::Kept {
+            self.quit();
+        }
     }
 }
 
@@ -102,6 +122,7 @@ impl Machine for Qemu {
         // A socket of an earlier run would answer nobody, but it would be there.
         let _ = fs::remove_file(self.run_dir.join(arguments::QMP_SOCKET));
         fs::write(self.run_dir.join("command"), line.to_string())?;
+        self.durability = boot.durability;
         let mut guarded = Guarded::start(&line, &self.run_dir)?;
         Wait::new("QEMU to start", START_LIMIT).cancel(&self.cancel).until(|| {
             if guarded.ended()?.is_some() {
@@ -134,6 +155,9 @@ impl Machine for Qemu {
     }
 
     fn kill(&mut self) -> Result<()> {
+        if self.durability == Durability::Kept {
+            self.quit();
+        }
         if let Some(mut guarded) = self.guarded.take() {
             return guarded.end();
         }
