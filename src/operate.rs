@@ -48,7 +48,9 @@ pub fn running(instance: &Instance) -> Result<Record> {
 pub fn start(host: &Host, instance: &Instance, record: &mut Record, wanted: Ports) -> Result<Session> {
     let run_dir = instance.live_dir(record);
     if machine::qemu::runs(&run_dir) {
-        return Session::connect(&target(instance, record)?, Duration::from_secs(60));
+        machine::qemu::resume(&run_dir)?;
+        let session = Session::connect(&target(instance, record)?, Duration::from_secs(60))?;
+        return Ok(session.watched_by(host.machine(&run_dir).watcher()));
     }
     if let Phase::Building(stage) = record.phase {
         bail!(

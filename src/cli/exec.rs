@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 
 use super::{App, Machine};
+use crate::machine::qemu;
 use crate::ssh::{self, Exec, Session};
 use crate::{operate, report};
 
@@ -31,7 +32,9 @@ impl Args {
     pub fn run(&self, app: &App) -> Result<ExitCode> {
         let instance = app.instance(&self.machine)?;
         let record = operate::running(&instance)?;
-        let mut session = Session::connect(&operate::target(&instance, &record)?, ANSWER)?;
+        let run_dir = instance.live_dir(&record);
+        let mut session = Session::connect(&operate::target(&instance, &record)?, ANSWER)?
+            .watched_by(Box::new(move || qemu::look(&run_dir)));
         let command = ssh::quote(&self.command).context("quoting the command")?;
         app.reporter.end();
         let mut printed = Ok(());

@@ -20,8 +20,8 @@ use self::arguments::Size;
 use crate::cancel::Cancel;
 use crate::fault::{Cause, Fault};
 use crate::machine::accelerator::Accelerator;
-use crate::machine::{Activity, Boot, Durability, Machine, State};
-use crate::process::guardian::{Guarded, PID_FILE};
+use crate::machine::{Activity, Boot, Durability, Machine, State, Watcher};
+use crate::process::guardian::{Guarded, LOG_FILE, PID_FILE};
 use crate::process::{self, CommandLine};
 use crate::wait::Wait;
 
@@ -85,6 +85,53 @@ impl Drop for Qemu {
     }
 }
 
+/// An error once the guest of the machine in `run_dir` cannot go on, whoever started it.
+///
+/// # Errors
+/// A [`Cause::Machine`] fault with QEMU's last words when it has ended; a [`Cause::Space`] fault when it has paused the
+/// guest because the host's disk is full.
+pub fn look(run_dir: &Path) -> Result<()> {
+    if !qmp::answers(run_dir) {
+        return Err(ended(run_dir));
+    }
+    // A QEMU that is too busy to answer is one that runs.
+    if !qmp::is_full(run_dir).unwrap_or(false) {
+        return Ok(());
+    }
+    Err(Fault::new(
+        Cause::Space,
+        format!(
+            "no space is left for the machine's disk in {}: QEMU has paused the guest",
+            run_dir.display()
+        ),
+    )
+    .hint("free some space (`provision cache prune` removes old checkpoints), then run the same command again; `provision start` lets a machine of yours go on")
+    .into())
+}
+
+/// Lets the guest of the machine in `run_dir` go on if it was paused because the host's disk was full.
+///
+/// # Errors
+/// When QEMU does not answer.
+pub fn resume(run_dir: &Path) -> Result<()> {
+    if qmp::is_full(run_dir).unwrap_or(false) {
+        qmp::go_on(run_dir)?;
+    }
+    Ok(())
+}
+
+fn ended(run_dir: &Path) -> anyhow::Error {
+    let log = fs::read(run_dir.join(LOG_FILE)).unwrap_or_default();
+    let log = String::from_utf8_lossy(&log);
+    let said = match log.trim() {
+        "" => "QEMU said nothing: the guest powered off, or QEMU was killed",
+        said => said,
+    };
+    Fault::new(Cause::Machine, format!("the machine has ended: {said}"))
+        .hint("`provision logs` shows the guest's console")
+        .into()
+}
+
 /// Ends what runs in `run_dir`, if anything does, whoever started it.
 ///
 /// # Errors
@@ -144,6 +191,11 @@ impl Machine for Qemu {
             Some(status) if status.success() => Ok(State::Off),
             Some(_) => Err(Self::died(guarded)),
         }
+    }
+
+    fn watcher(&self) -> Watcher {
+        let run_dir = self.run_dir.clone();
+        Box::new(move || look(&run_dir))
     }
 
     fn activity(&mut self) -> Result<Activity> {

@@ -212,6 +212,33 @@ fn cancelled() {
 }
 
 #[test]
+fn a_command_ends_when_its_machine_cannot_go_on() {
+    let sshd = Sshd::start();
+    let full = || Err(Fault::new(Cause::Space, "full").into());
+    let (mut session, start) = (sshd.session().watched_by(Box::new(full)), Instant::now());
+    let error = session.exec(&job("sleep 50"), None, &mut |_, _| ()).unwrap_err();
+    assert_eq!(cause(&error), Cause::Space);
+    assert!(start.elapsed() < SOON);
+}
+
+#[test]
+fn a_broken_connection_is_explained_by_the_machine() {
+    let sshd = Sshd::start();
+    let (mut looks, mut session) = (0, sshd.session());
+    // The machine's end shows a moment after its connections'.
+    session = session.watched_by(Box::new(move || {
+        looks += 1;
+        if looks < 5 {
+            Ok(())
+        } else {
+            Err(Fault::new(Cause::Machine, "QEMU: no memory").into())
+        }
+    }));
+    let error = session.exec(&job("kill -KILL $PPID; sleep 30"), None, &mut |_, _| ());
+    assert_eq!(error.unwrap_err().to_string(), "QEMU: no memory");
+}
+
+#[test]
 fn a_server_that_dies_is_noticed_at_once() {
     let sshd = Sshd::start();
     let (mut session, start) = (sshd.session(), Instant::now());

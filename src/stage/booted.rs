@@ -95,10 +95,12 @@ pub fn log_in(host: &Host, machine: &mut impl Machine, boot: &Boot, target: &Tar
         .cancel(&host.cancel)
         .hint(format!("its console is in {}", console.display()))
         .progress(|| fs::metadata(&console).map_or(0, |data| data.len()));
-    Session::wait_for(target, wait, || match machine.state()? {
-        State::Running => Ok(()),
+    let mut watcher = machine.watcher();
+    let session = Session::wait_for(target, wait, || match machine.state()? {
+        State::Running => machine::still_writes(&mut watcher),
         State::Off => bail!(Fault::new(Cause::Guest, "the guest powered off while booting")),
-    })
+    })?;
+    Ok(session.watched_by(machine.watcher()))
 }
 
 /// Keeps the screen of a failed job's machine in the work folder and ends the machine.

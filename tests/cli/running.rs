@@ -140,6 +140,24 @@ fn free_port() -> u16 {
     listener.local_addr().unwrap().port()
 }
 
+#[test]
+fn exec_tells_that_the_machine_has_died() {
+    let mut place = Place::new();
+    place.run_machine();
+    fs::write(place.dir().join("run/machine.log"), "qemu: out of memory\n").unwrap();
+    let mut exec = place.shell("exec $P exec --name m -- sh -c 'echo begun; sleep 60'");
+    let exec = exec.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    std::thread::sleep(Duration::from_secs(2));
+    let begun = Instant::now();
+    place.children[1].kill().unwrap();
+    place.children[1].wait().unwrap();
+    let output = exec.wait_with_output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(13), "{stderr}");
+    assert!(stderr.contains("qemu: out of memory"), "{stderr}");
+    assert!(begun.elapsed() < Duration::from_secs(20));
+}
+
 /// QEMU closes the user's disk itself: what it holds of the disk's tables is written.
 #[test]
 fn a_start_that_is_interrupted_lets_qemu_end() {

@@ -19,6 +19,9 @@ use crate::wait::Wait;
 /// QEMU answers in milliseconds, but its main loop may stand still while it writes a disk under load.
 const LIMIT: Duration = Duration::from_secs(20);
 
+/// For questions whose answer may be done without.
+const SHORT: Duration = Duration::from_secs(2);
+
 /// unix(7): `sun_path` has 108 bytes with its final zero on Linux, 104 on macOS.
 const LONGEST_SOCKET_PATH: usize = 103;
 
@@ -28,12 +31,21 @@ pub fn answers(run_dir: &Path) -> bool {
     matches!(connect(run_dir), Ok(_) | Err(Errno::AGAIN))
 }
 
-/// Presses the machine's power button.
+/// Presses the machine's power button; a guest that was paused by a full disk goes on to see it.
 ///
 /// # Errors
 /// When QEMU does not answer.
 pub fn power_down(run_dir: &Path) -> Result<()> {
+    go_on(run_dir)?;
     ask(run_dir, &qmp::system_powerdown {}, LIMIT).map(drop)
+}
+
+/// Lets a paused guest go on; it repeats what it was paused in.
+///
+/// # Errors
+/// When QEMU does not answer.
+pub fn go_on(run_dir: &Path) -> Result<()> {
+    ask(run_dir, &qmp::cont {}, LIMIT).map(drop)
 }
 
 /// Ends QEMU, which writes what it holds of the disk.
@@ -42,6 +54,15 @@ pub fn power_down(run_dir: &Path) -> Result<()> {
 /// When QEMU does not answer.
 pub fn quit(run_dir: &Path) -> Result<()> {
     ask(run_dir, &qmp::quit {}, LIMIT).map(drop)
+}
+
+/// Whether QEMU has paused the guest since its disk cannot be written: by default it does so on `ENOSPC`, and reports
+/// other errors to the guest (qemu(1), `werror`).
+///
+/// # Errors
+/// When QEMU does not answer soon.
+pub fn is_full(run_dir: &Path) -> Result<bool> {
+    ask(run_dir, &qmp::query_status {}, SHORT).map(|info| info.status == qmp::RunState::io_error)
 }
 
 /// Writes the screen as a PNG.
