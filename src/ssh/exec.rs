@@ -93,20 +93,21 @@ impl Session {
         let mut lines = Lines::default();
         let result = self.exec_bytes(job, input, &mut |stream, bytes| {
             lines.take(stream, bytes, on_line);
+            Ok(())
         });
         lines.end(on_line);
         result
     }
 
-    /// Like [`Session::exec`], with the output as it comes.
+    /// Like [`Session::exec`], with the output as it comes. An error of `on_bytes` gives the command up.
     ///
     /// # Errors
-    /// Those of [`Session::exec`].
+    /// Those of [`Session::exec`] and of `on_bytes`.
     pub fn exec_bytes(
         &mut self,
         job: &Exec<'_>,
         input: Option<&mut dyn Read>,
-        on_bytes: &mut dyn FnMut(Stream, &[u8]),
+        on_bytes: &mut dyn FnMut(Stream, &[u8]) -> Result<()>,
     ) -> Result<i32> {
         if self.broken {
             bail!(Fault::new(Cause::Guest, "the SSH connection was given up before"));
@@ -233,14 +234,14 @@ struct Pump<'i, 'o> {
     to: usize,
     end_sent: bool,
     buffer: Vec<u8>,
-    on_bytes: &'o mut dyn FnMut(Stream, &[u8]),
+    on_bytes: &'o mut dyn FnMut(Stream, &[u8]) -> Result<()>,
 }
 
 impl<'i, 'o> Pump<'i, 'o> {
     fn new(
         channel: &Channel,
         input: Option<&'i mut dyn Read>,
-        on_bytes: &'o mut dyn FnMut(Stream, &[u8]),
+        on_bytes: &'o mut dyn FnMut(Stream, &[u8]) -> Result<()>,
     ) -> Self {
         Self {
             channel: channel.clone(),
@@ -270,7 +271,7 @@ impl<'i, 'o> Pump<'i, 'o> {
         for turn in 0..TURN {
             match source.read(&mut self.buffer) {
                 Ok(0) => return Ok(turn > 0),
-                Ok(count) => (self.on_bytes)(stream, &self.buffer[..count]),
+                Ok(count) => (self.on_bytes)(stream, &self.buffer[..count])?,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(turn > 0),
                 Err(error) => return Err(broke(job, error)),
             }

@@ -131,9 +131,12 @@ impl Session {
     /// When it ends with another exit code than 0 (with its standard error) or takes too long.
     pub fn read(&mut self, job: &Exec<'_>) -> Result<String> {
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-        let status = self.exec_bytes(job, None, &mut |stream, bytes| match stream {
-            Stream::Stdout => stdout.extend_from_slice(bytes),
-            Stream::Stderr => stderr.extend_from_slice(bytes),
+        let status = self.exec_bytes(job, None, &mut |stream, bytes| {
+            match stream {
+                Stream::Stdout => stdout.extend_from_slice(bytes),
+                Stream::Stderr => stderr.extend_from_slice(bytes),
+            }
+            Ok(())
         })?;
         if status != 0 {
             let stderr = String::from_utf8_lossy(&stderr);

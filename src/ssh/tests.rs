@@ -143,6 +143,7 @@ fn fifty_megabytes_go_in_and_come_back_on_both_streams() {
                 Stream::Stdout => out.update(bytes),
                 Stream::Stderr => err.update(bytes),
             }
+            Ok(())
         },
     );
     assert_eq!((status.unwrap(), count), (0, 2 * SIZE));
@@ -209,6 +210,16 @@ fn cancelled() {
     });
     assert_eq!(cause(&error.unwrap_err()), Cause::Interrupted);
     assert!(start.elapsed() < SOON);
+}
+
+#[test]
+fn a_command_ends_when_its_output_is_wanted_no_more() {
+    let sshd = Sshd::start();
+    let (mut session, start) = (sshd.session(), Instant::now());
+    let error = session.exec_bytes(&job("yes"), None, &mut |_, _| bail!("no more"));
+    assert_eq!(error.unwrap_err().to_string(), "no more");
+    assert!(start.elapsed() < SOON);
+    assert_eq!(run(&mut session, "exit 5").0, 5, "the session can be used on");
 }
 
 #[test]

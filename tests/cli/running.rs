@@ -141,6 +141,57 @@ fn free_port() -> u16 {
 }
 
 #[test]
+fn a_reader_that_goes_ends_exec_and_logs() {
+    let mut place = Place::new();
+    place.run_machine();
+    fs::write(place.dir().join("run/console.log"), "one\ntwo\n").unwrap();
+    let table = [
+        (
+            "timeout 30 $P exec --name m -- yes | head -1; echo ${PIPESTATUS[0]}",
+            "y\n141\n",
+        ),
+        (
+            "timeout 30 $P logs --name m --follow | head -1; echo ${PIPESTATUS[0]}",
+            "one\n0\n",
+        ),
+        (
+            "timeout 30 $P logs --name m --follow | true; echo ${PIPESTATUS[0]}",
+            "0\n",
+        ),
+    ];
+    for (script, said) in table {
+        assert_eq!(done(&mut place.shell(script)), said, "{script}");
+    }
+    let quiet = place.shell("$P -q exec --name m -- yes | head -1").output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&quiet.stderr), "");
+}
+
+#[test]
+fn exec_passes_its_input_on() {
+    let mut place = Place::new();
+    place.run_machine();
+    let content: Vec<u8> = (0..3_000_000_u32).map(|n| (n % 251) as u8).collect();
+    fs::write(place.folder.path().join("in"), &content).unwrap();
+    for script in [
+        "$P exec --name m -- cat < in > out",
+        "cat in | $P exec --name m -- cat > out",
+    ] {
+        done(&mut place.shell(script));
+        assert!(
+            fs::read(place.folder.path().join("out")).unwrap() == content,
+            "{script}"
+        );
+    }
+    // A command that reads nothing does not wait for an input that never ends.
+    let mut deaf = place.shell("exec timeout 30 $P exec --name m -- echo hi");
+    let mut deaf = deaf.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    // `Child::wait` would end the input.
+    let input = deaf.stdin.take();
+    assert!(deaf.wait().unwrap().success());
+    drop(input);
+}
+
+#[test]
 fn exec_tells_that_the_machine_has_died() {
     let mut place = Place::new();
     place.run_machine();
