@@ -163,12 +163,21 @@ pub fn runs(run_dir: &Path) -> bool {
     qmp::answers(run_dir)
 }
 
+/// Writes the screen of the machine in `run_dir` as a PNG, whoever started it.
+///
+/// # Errors
+/// When it does not run or has no screen.
+pub fn screenshot(run_dir: &Path, file: &Path) -> Result<()> {
+    qmp::screenshot(run_dir, file)
+}
+
 impl Machine for Qemu {
     fn start(&mut self, boot: &Boot) -> Result<()> {
         let line = CommandLine::new(&self.program, arguments::arguments(boot, self.accelerator, self.size));
         // A socket of an earlier run would answer nobody, but it would be there.
         let _ = fs::remove_file(self.run_dir.join(arguments::QMP_SOCKET));
         fs::write(self.run_dir.join("command"), line.to_string())?;
+        let _ = fs::remove_file(self.run_dir.join("screen.png"));
         self.durability = boot.durability;
         let mut guarded = Guarded::start(&line, &self.run_dir)?;
         Wait::new("QEMU to start", START_LIMIT).cancel(&self.cancel).until(|| {

@@ -99,6 +99,10 @@ pub fn log_in(host: &Host, machine: &mut impl Machine, boot: &Boot, target: &Tar
     let session = Session::wait_for(target, wait, || match machine.state()? {
         State::Running => machine::still_writes(&mut watcher),
         State::Off => bail!(Fault::new(Cause::Guest, "the guest powered off while booting")),
+    });
+    let session = session.inspect_err(|_| {
+        // For the failure's folder; the error at hand matters more.
+        let _ = machine.screenshot(&boot.run_dir.join("screen.png"));
     })?;
     Ok(session.watched_by(machine.watcher()))
 }
