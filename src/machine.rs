@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::cancel::Cancel;
-use crate::fault::Fault;
+use crate::fault::{Cause, Fault};
 use crate::wait::Wait;
 
 /// What a machine starts from.
@@ -90,6 +90,10 @@ pub struct Activity {
     pub disk_read: u64,
 }
 
+/// A look at a machine that may be taken while something else is done with it: an error once the guest cannot go on,
+/// because the machine has ended or the host's disk is full.
+pub type Watcher = Box<dyn FnMut() -> Result<()>>;
+
 /// A machine and its driver.
 pub trait Machine {
     /// Starts it. It ends with this process unless it is released.
@@ -103,6 +107,9 @@ pub trait Machine {
     /// # Errors
     /// With the driver's own message when it died.
     fn state(&mut self) -> Result<State>;
+
+    /// A look at the machine for whoever waits for the guest.
+    fn watcher(&self) -> Watcher;
 
     /// What the guest has done so far.
     ///
@@ -135,20 +142,55 @@ pub trait Machine {
     fn release(&mut self) -> Result<()>;
 }
 
+/// How long, on a real machine, a guest may take to power off: systemd gives a service 90 seconds before it kills it
+/// (systemd-system.conf(5), `DefaultTimeoutStopSec`), and services may wait for one another.
+pub const POWER_OFF: u64 = 180;
+
+/// How a machine was stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Stopped {
+    /// The guest powered off.
+    ByGuest,
+    /// The guest did not do so in time: the machine was ended, and what the guest had not written is lost.
+    PowerCut,
+}
+
 /// Asks the guest to power off, and ends the machine when it does not within `limit`.
 ///
 /// # Errors
-/// When the user interrupts, or the machine died before.
-pub fn shut_down(machine: &mut dyn Machine, limit: Duration, cancel: &Cancel) -> Result<()> {
+/// When the user interrupts, the machine died before, or the host's disk is full.
+pub fn shut_down(machine: &mut dyn Machine, limit: Duration, cancel: &Cancel) -> Result<Stopped> {
     if machine.state()? == State::Off {
-        return Ok(());
+        return Ok(Stopped::ByGuest);
     }
+    let mut watcher = machine.watcher();
     machine.press_power()?;
-    let waited = Wait::new("the guest to power off", limit)
-        .cancel(cancel)
-        .until(|| Ok((machine.state()? == State::Off).then_some(())));
+    let waited = Wait::new("the guest to power off", limit).cancel(cancel).until(|| {
+        if machine.state()? == State::Off {
+            return Ok(Some(()));
+        }
+        still_writes(&mut watcher)?;
+        Ok(None)
+    });
     match waited {
-        Err(error) if Fault::exit_code(&error) == crate::fault::Cause::Timeout.exit_code() => machine.kill(),
-        other => other,
+        Ok(()) => Ok(Stopped::ByGuest),
+        Err(error) if Fault::of(&error).is_some_and(|fault| fault.cause == Cause::Timeout) => {
+            machine.kill()?;
+            Ok(Stopped::PowerCut)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// An error once the host's disk is full, for whoever waits for the machine's end: that it has ended since its state
+/// was asked for is the state's to tell.
+///
+/// # Errors
+/// The watcher's.
+pub fn still_writes(watcher: &mut Watcher) -> Result<()> {
+    match watcher() {
+        Err(error) if Fault::of(&error).is_some_and(|fault| fault.cause == Cause::Machine) => Ok(()),
+        looked => looked,
     }
 }

@@ -13,12 +13,9 @@ use crate::fault::{Cause, Fault};
 use crate::host;
 use crate::identity::Identity;
 use crate::instance::{Instance, Phase, Record};
-use crate::machine::{self, Boot, Durability, Forward, Machine as _};
+use crate::machine::{self, Boot, Durability, Forward, Machine as _, Stopped};
 use crate::ssh::{Session, Target};
 use crate::stage::{Host, booted};
-
-/// How long, on a real machine, services may take to stop: systemd kills them after 90 seconds (systemd-system.conf(5)).
-pub const POWER_OFF: u64 = 180;
 
 /// How to log in to a machine as its user.
 ///
@@ -60,9 +57,10 @@ pub struct Started {
 pub fn start(host: &Host, instance: &Instance, store: &Store, record: &mut Record) -> Result<Started> {
     let run_dir = instance.live_dir(record);
     if machine::qemu::runs(&run_dir) {
+        machine::qemu::resume(&run_dir)?;
         let session = Session::connect(&target(instance, record)?, Duration::from_secs(60), &host.cancel)?;
         return Ok(Started {
-            session,
+            session: session.watched_by(host.machine(&run_dir).watcher()),
             is_fresh: false,
         });
     }
@@ -195,5 +193,12 @@ pub fn stop(host: &Host, instance: &Instance, record: &Record, force: bool, canc
     if force {
         return machine.kill();
     }
-    machine::shut_down(&mut machine, host.patience(POWER_OFF), cancel)
+    let limit = host.patience(machine::POWER_OFF);
+    if machine::shut_down(&mut machine, limit, cancel)? == Stopped::PowerCut {
+        let limit = humantime::format_duration(limit);
+        host.events.warn(format!(
+            "the guest did not power off within {limit}: its power was cut, and what it had not written is lost"
+        ));
+    }
+    Ok(())
 }

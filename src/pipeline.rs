@@ -177,7 +177,8 @@ impl Run<'_> {
             return qemu::end_leftover(&run_dir);
         }
         let mut machine = host.machine(&run_dir);
-        machine::shut_down(&mut machine, host.patience(operate::POWER_OFF), &host.cancel)
+        machine::shut_down(&mut machine, host.patience(machine::POWER_OFF), &host.cancel)
+            .map(drop)
             .context("stopping the machine as it was")
     }
 

@@ -137,8 +137,8 @@ impl Reporter {
             self.view().result(&value);
             return Ok(());
         }
-        let text = output.text(self.paint);
-        relay(Stream::Stdout, format!("{}\n", text.trim_end_matches('\n')).as_bytes())
+        let text = format!("{}\n", output.text(self.paint).trim_end_matches('\n'));
+        relay(Stream::Stdout, text.as_bytes()).or_else(quietly)
     }
 
     /// Removes what moves from the screen, before something else writes on it.
@@ -152,19 +152,30 @@ impl Reporter {
     }
 }
 
-/// Passes bytes of a program in the guest on, unchanged. A reader that has gone is no error.
+/// Passes bytes of a program in the guest on, unchanged.
 ///
 /// # Errors
-/// When the stream cannot be written.
+/// When the stream cannot be written; [`reader_has_gone`] tells whether that matters.
 pub fn relay(stream: Stream, bytes: &[u8]) -> Result<()> {
     let written = match stream {
         Stream::Stdout => write(&mut io::stdout().lock(), bytes),
         Stream::Stderr => write(&mut io::stderr().lock(), bytes),
     };
-    match written {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error).context("writing the output"),
-        _ => Ok(()),
-    }
+    written.context("writing the output")
+}
+
+/// Whether an error of [`relay`] means that nobody reads on (`| head`): the end of the work, and no failure.
+pub fn reader_has_gone(error: &anyhow::Error) -> bool {
+    let io = error.downcast_ref::<io::Error>();
+    io.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// No error for a reader that has gone.
+///
+/// # Errors
+/// Any other error.
+pub fn quietly(error: anyhow::Error) -> Result<()> {
+    if reader_has_gone(&error) { Ok(()) } else { Err(error) }
 }
 
 fn write(to: &mut impl Write, bytes: &[u8]) -> io::Result<()> {

@@ -12,6 +12,7 @@
 mod cli {
     mod faults;
     mod guardian;
+    mod running;
     mod scripts;
     pub mod support;
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use fs_err as fs;
+use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::{App, Machine};
 use crate::event::{Stage, Stream};
@@ -51,8 +52,12 @@ impl Args {
             );
         }
         app.reporter.end();
+        self.print(app, &files).or_else(report::quietly)
+    }
+
+    fn print(&self, app: &App, files: &[PathBuf]) -> Result<()> {
         let mut last = 0;
-        for file in &files {
+        for file in files {
             report::relay(Stream::Stderr, format!("==> {} <==\n", file.display()).as_bytes())?;
             let bytes = fs::read(file)?;
             last = bytes.len() as u64;
@@ -79,7 +84,7 @@ impl Args {
     }
 }
 
-/// Prints what is added to `file` after its first `from` bytes, until Ctrl-C.
+/// Prints what is added to `file` after its first `from` bytes, until Ctrl-C or until nobody reads it.
 fn follow(app: &App, file: &std::path::Path, from: u64) -> Result<()> {
     use std::io::{Seek as _, SeekFrom};
     let mut open = fs::File::open(file)?;
@@ -88,6 +93,15 @@ fn follow(app: &App, file: &std::path::Path, from: u64) -> Result<()> {
         let mut bytes = Vec::new();
         open.read_to_end(&mut bytes)?;
         report::relay(Stream::Stdout, &bytes)?;
-        Ok(None)
+        Ok(nobody_reads().then_some(()))
     })
+}
+
+/// Whether standard output leads to a pipe that nobody reads. A write would tell too, but a log may grow no more.
+fn nobody_reads() -> bool {
+    let stdout = std::io::stdout();
+    let mut fds = [PollFd::new(&stdout, PollFlags::empty())];
+    // What cannot be polled is no such pipe.
+    let polled = rustix::event::poll(&mut fds, Some(&Timespec::default()));
+    polled.is_ok() && fds[0].revents().contains(PollFlags::ERR)
 }

@@ -1,12 +1,19 @@
 //! What is kept of a failure, for the user and for whoever is asked for help.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use fs_err as fs;
 
 use super::Instance;
+use crate::cancel::Cancel;
 use crate::event::Stage;
+use crate::machine::qemu;
+use crate::process::{self, CommandLine};
+
+/// How long QEMU may take to tell its version.
+const VERSION_LIMIT: Duration = Duration::from_secs(20);
 
 /// What a stage may leave in its work folder that a person reads. Disks, sockets and keys are not among them.
 const LOGS: [&str; 6] = [
@@ -27,6 +34,10 @@ pub fn bundle(instance: &Instance, stage: Stage, work: &Path, plan: &str, error:
     let time = jiff::Zoned::now().strftime("%Y%m%d-%H%M%S").to_string();
     let dir = instance.dir().join(format!("failure-{time}"));
     copy_logs(work, &dir)?;
+    if qemu::runs(work) {
+        // Of a machine that is kept (make, verify). Without its screen the bundle still says much.
+        let _ = qemu::screenshot(work, &dir.join("screen.png"));
+    }
     let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
     let text = format!("stage: {stage}\n{}\n", causes.join("\n"));
     fs::write(dir.join("error.txt"), text)?;
@@ -56,10 +67,50 @@ fn versions(work: &Path) -> String {
     let command = fs::read_to_string(work.join("command")).unwrap_or_default();
     let system = rustix::system::uname();
     format!(
-        "provision {}\nhost {} {} {}\n{command}\n",
+        "provision {}\n{}\nhost {} {} {}\n{command}\n",
         env!("CARGO_PKG_VERSION"),
+        qemu_version(&command).unwrap_or_else(|| "QEMU was not started".into()),
         system.sysname().to_string_lossy(),
         system.release().to_string_lossy(),
         system.machine().to_string_lossy(),
     )
+}
+
+/// What the QEMU of `command` says of its version.
+fn qemu_version(command: &str) -> Option<String> {
+    let program = shlex::split(command)?.into_iter().next()?;
+    let line = CommandLine::new(program, ["--version"]);
+    let said = match process::run(&line, VERSION_LIMIT, &Cancel::default()) {
+        Ok(finished) => String::from_utf8_lossy(&finished.stdout).into_owned(),
+        Err(error) => format!("{error:#}"),
+    };
+    said.lines().next().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::qemu::testing::{self, DEAF, Guest};
+
+    #[test]
+    fn a_bundle_shows_the_screen_of_a_running_machine_and_the_versions() {
+        let folder = tempfile::tempdir().unwrap();
+        let guest = Guest::start(DEAF);
+        std::fs::write(
+            guest.dir().join("command"),
+            format!("{} -nodefaults", testing::qemu().display()),
+        )
+        .unwrap();
+        let paths = crate::paths::Paths {
+            cache: folder.path().join("cache"),
+            machines: folder.path().join("machines"),
+        };
+        let instance = Instance::new(&paths, &"fails".parse().unwrap());
+        let error = anyhow::anyhow!("make failed");
+        let dir = bundle(&instance, Stage::Project, guest.dir(), "{}", &error).unwrap();
+        let screen = std::fs::read(dir.join("screen.png")).unwrap();
+        assert!(screen.starts_with(b"\x89PNG"));
+        let versions = std::fs::read_to_string(dir.join("versions.txt")).unwrap();
+        assert!(versions.contains("QEMU emulator version"), "{versions}");
+    }
 }

@@ -5,6 +5,10 @@ pub mod choose;
 pub mod image;
 mod probe;
 mod qmp;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,8 +20,8 @@ use self::arguments::Size;
 use crate::cancel::Cancel;
 use crate::fault::{Cause, Fault};
 use crate::machine::accelerator::Accelerator;
-use crate::machine::{Activity, Boot, Machine, State};
-use crate::process::guardian::{Guarded, PID_FILE};
+use crate::machine::{Activity, Boot, Durability, Machine, State, Watcher};
+use crate::process::guardian::{Guarded, LOG_FILE, PID_FILE};
 use crate::process::{self, CommandLine};
 use crate::wait::Wait;
 
@@ -37,6 +41,7 @@ pub struct Qemu {
     cancel: Cancel,
     /// `None` for a machine that another `provision` started.
     guarded: Option<Guarded>,
+    durability: Durability,
 }
 
 impl Qemu {
@@ -49,6 +54,7 @@ impl Qemu {
             run_dir: run_dir.to_owned(),
             cancel: cancel.clone(),
             guarded: None,
+            durability: Durability::Scratch,
         }
     }
 
@@ -59,27 +65,91 @@ impl Qemu {
             .hint("`provision doctor` checks QEMU and its accelerator")
             .into()
     }
+
+    /// Ends the user's machine so that nothing is lost that the guest has written: QEMU closes the disk itself. One
+    /// that does not is killed when its guard is dropped.
+    fn quit(&mut self) {
+        let Some(guarded) = &mut self.guarded else { return };
+        if qmp::quit(&self.run_dir).is_ok() {
+            let _ = Wait::new("QEMU to end", END_LIMIT).until(|| Ok(guarded.ended()?.map(drop)));
+        }
+    }
 }
 
-/// Ends what an interrupted run left in `run_dir`, if anything of it still runs.
+impl Drop for Qemu {
+    fn drop(&mut self) {
+        let owned = self.guarded.as_ref().is_some_and(|guarded| !guarded.is_released());
+        if owned && self.durability == Durability::Kept {
+            self.quit();
+        }
+    }
+}
+
+/// An error once the guest of the machine in `run_dir` cannot go on, whoever started it.
+///
+/// # Errors
+/// A [`Cause::Machine`] fault with QEMU's last words when it has ended; a [`Cause::Space`] fault when it has paused the
+/// guest because the host's disk is full.
+pub fn look(run_dir: &Path) -> Result<()> {
+    if !qmp::answers(run_dir) {
+        return Err(ended(run_dir));
+    }
+    // A QEMU that is too busy to answer is one that runs.
+    if !qmp::is_full(run_dir).unwrap_or(false) {
+        return Ok(());
+    }
+    Err(Fault::new(
+        Cause::Space,
+        format!(
+            "no space is left for the machine's disk in {}: QEMU has paused the guest",
+            run_dir.display()
+        ),
+    )
+    .hint("free some space (`provision cache prune` removes old checkpoints), then run the same command again; `provision start` lets a machine of yours go on")
+    .into())
+}
+
+/// Lets the guest of the machine in `run_dir` go on if it was paused because the host's disk was full.
+///
+/// # Errors
+/// When QEMU does not answer.
+pub fn resume(run_dir: &Path) -> Result<()> {
+    if qmp::is_full(run_dir).unwrap_or(false) {
+        qmp::go_on(run_dir)?;
+    }
+    Ok(())
+}
+
+fn ended(run_dir: &Path) -> anyhow::Error {
+    let log = fs::read(run_dir.join(LOG_FILE)).unwrap_or_default();
+    let log = String::from_utf8_lossy(&log);
+    let said = match log.trim() {
+        "" => "QEMU said nothing: the guest powered off, or QEMU was killed",
+        said => said,
+    };
+    Fault::new(Cause::Machine, format!("the machine has ended: {said}"))
+        .hint("`provision logs` shows the guest's console")
+        .into()
+}
+
+/// Ends what runs in `run_dir`, if anything does, whoever started it.
 ///
 /// # Errors
 /// When it cannot be ended.
 pub fn end_leftover(run_dir: &Path) -> Result<()> {
-    if qmp::answers(run_dir) {
-        qmp::quit(run_dir)?;
-        Wait::new("QEMU to end", END_LIMIT).until(|| Ok((!qmp::answers(run_dir)).then_some(())))?;
-    }
-    // One that does not answer, or does no longer, is ended by its PID.
     let file = run_dir.join(PID_FILE);
-    let Some(pid) = fs::read_to_string(&file).ok().and_then(|text| text.trim().parse().ok()) else {
-        return Ok(());
-    };
-    if process::is_ours(pid, run_dir) {
-        process::kill(pid)?;
-        Wait::new(format!("process {pid} to end"), END_LIMIT)
-            .until(|| Ok((!process::is_ours(pid, run_dir)).then_some(())))?;
+    let written = fs::read_to_string(&file).ok().and_then(|text| text.trim().parse().ok());
+    let running = || written.filter(|&pid| process::is_ours(pid, run_dir));
+    // A hung QEMU does not take the order; one that does closes its disk after its socket.
+    if qmp::answers(run_dir) && qmp::quit(run_dir).is_ok() {
+        let gone = || !qmp::answers(run_dir) && running().is_none();
+        let _ = Wait::new("QEMU to end", END_LIMIT).until(|| Ok(gone().then_some(())));
     }
+    if let Some(pid) = running() {
+        process::kill(pid)?;
+        Wait::new(format!("process {pid} to end"), END_LIMIT).until(|| Ok(running().is_none().then_some(())))?;
+    }
+    // Its guardian removes the file too, unless it was killed.
     match fs::remove_file(&file) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(error).context("removing the PID of an ended machine")
@@ -93,12 +163,22 @@ pub fn runs(run_dir: &Path) -> bool {
     qmp::answers(run_dir)
 }
 
+/// Writes the screen of the machine in `run_dir` as a PNG, whoever started it.
+///
+/// # Errors
+/// When it does not run or has no screen.
+pub fn screenshot(run_dir: &Path, file: &Path) -> Result<()> {
+    qmp::screenshot(run_dir, file)
+}
+
 impl Machine for Qemu {
     fn start(&mut self, boot: &Boot) -> Result<()> {
         let line = CommandLine::new(&self.program, arguments::arguments(boot, self.accelerator, self.size));
         // A socket of an earlier run would answer nobody, but it would be there.
         let _ = fs::remove_file(self.run_dir.join(arguments::QMP_SOCKET));
         fs::write(self.run_dir.join("command"), line.to_string())?;
+        let _ = fs::remove_file(self.run_dir.join("screen.png"));
+        self.durability = boot.durability;
         let mut guarded = Guarded::start(&line, &self.run_dir)?;
         Wait::new("QEMU to start", START_LIMIT).cancel(&self.cancel).until(|| {
             if guarded.ended()?.is_some() {
@@ -122,6 +202,11 @@ impl Machine for Qemu {
         }
     }
 
+    fn watcher(&self) -> Watcher {
+        let run_dir = self.run_dir.clone();
+        Box::new(move || look(&run_dir))
+    }
+
     fn activity(&mut self) -> Result<Activity> {
         qmp::activity(&self.run_dir)
     }
@@ -131,15 +216,13 @@ impl Machine for Qemu {
     }
 
     fn kill(&mut self) -> Result<()> {
+        if self.durability == Durability::Kept {
+            self.quit();
+        }
         if let Some(mut guarded) = self.guarded.take() {
             return guarded.end();
         }
-        if qmp::answers(&self.run_dir) {
-            qmp::quit(&self.run_dir)?;
-            let run_dir = &self.run_dir;
-            Wait::new("QEMU to end", END_LIMIT).until(|| Ok((!run_dir.join(PID_FILE).exists()).then_some(())))?;
-        }
-        Ok(())
+        end_leftover(&self.run_dir)
     }
 
     fn screenshot(&mut self, file: &Path) -> Result<()> {

@@ -30,6 +30,11 @@ pub const PID_FILE: &str = "machine.pid";
 /// The name of the file in the run folder that collects what the guarded process prints.
 pub const LOG_FILE: &str = "machine.log";
 
+/// What the process list calls a guardian (at most 15 bytes, see `PR_SET_NAME(2const)`). By the name of the program that it is,
+/// `pkill -9 provision` would end starter and guardian at once, and nobody would end the machine.
+#[cfg(target_os = "linux")]
+const NAME: &std::ffi::CStr = c"qemu-guardian";
+
 /// A guarded process, from its starter's side. Dropping it ends the process unless it was released.
 #[derive(Debug)]
 pub struct Guarded {
@@ -82,6 +87,11 @@ impl Guarded {
         String::from_utf8_lossy(&bytes).trim().to_owned()
     }
 
+    /// Whether the process lives on after this program has ended.
+    pub fn is_released(&self) -> bool {
+        self.pipe.is_none()
+    }
+
     /// Lets the process live on after this program has ended.
     ///
     /// # Errors
@@ -124,16 +134,20 @@ pub fn guard(run_dir: &Path, program: &[OsString]) -> Result<ExitCode> {
     // A session of its own, so that the terminal's Ctrl-C and hang-up reach neither it nor the machine. This fails
     // only for a group leader, which is nobody's child here.
     let _ = rustix::process::setsid();
+    #[cfg(target_os = "linux")]
+    rustix::thread::set_name(NAME).context("naming the guardian")?;
     let log = fs::File::create(run_dir.join(LOG_FILE))?;
     let child = start(program, run_dir, &log).inspect_err(|error| {
         // The log is the only way to the user.
         let _ = writeln!(&log, "{error:#}");
     })?;
     let pid = Pid::from_child(&child);
-    fs::write(run_dir.join(PID_FILE), child.id().to_string())?;
     let running = Arc::new(Mutex::new(Some(child)));
-    let watched = Arc::clone(&running);
-    std::thread::spawn(move || kill_when_abandoned(&watched));
+    if let Err(error) = watch(run_dir, pid, &running) {
+        let _ = writeln!(&log, "{error:#}");
+        end(&running);
+        return Err(error);
+    }
     // Leaves the process unreaped, so that its PID cannot be given to another before the lock is held.
     let _ = rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
     let child = running.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -142,6 +156,25 @@ pub fn guard(run_dir: &Path, program: &[OsString]) -> Result<ExitCode> {
     let _ = fs::remove_file(run_dir.join(PID_FILE));
     let code = status.and_then(|status| status.code()).unwrap_or(1);
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
+}
+
+/// Writes the PID down and begins to listen for the starter's end.
+fn watch(run_dir: &Path, pid: Pid, running: &Arc<Mutex<Option<Child>>>) -> Result<()> {
+    fs::write(run_dir.join(PID_FILE), pid.as_raw_nonzero().to_string())?;
+    let watched = Arc::clone(running);
+    std::thread::Builder::new()
+        .spawn(move || kill_when_abandoned(&watched))
+        .context("starting the guardian's thread")?;
+    Ok(())
+}
+
+/// Ends the process on an error of the guardian's own: nobody would watch it any more.
+fn end(running: &Mutex<Option<Child>>) {
+    if let Some(mut child) = running.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        // It may have ended by itself.
+        let _ = child.kill();
+        let _ = child.wait();
+    }
 }
 
 fn start(program: &[OsString], run_dir: &Path, log: &fs::File) -> Result<Child> {

@@ -83,7 +83,7 @@ impl Session {
     ///
     /// # Errors
     /// A fault of [`Cause::Timeout`] at a limit, [`Cause::Interrupted`] when the user asks to stop, [`Cause::Guest`]
-    /// when the connection breaks; and those of reading `input`.
+    /// when the connection breaks; those of the machine's watcher; and those of reading `input`.
     pub fn exec(
         &mut self,
         job: &Exec<'_>,
@@ -93,20 +93,21 @@ impl Session {
         let mut lines = Lines::default();
         let result = self.exec_bytes(job, input, &mut |stream, bytes| {
             lines.take(stream, bytes, on_line);
+            Ok(())
         });
         lines.end(on_line);
         result
     }
 
-    /// Like [`Session::exec`], with the output as it comes.
+    /// Like [`Session::exec`], with the output as it comes. An error of `on_bytes` gives the command up.
     ///
     /// # Errors
-    /// Those of [`Session::exec`].
+    /// Those of [`Session::exec`] and of `on_bytes`.
     pub fn exec_bytes(
         &mut self,
         job: &Exec<'_>,
         input: Option<&mut dyn Read>,
-        on_bytes: &mut dyn FnMut(Stream, &[u8]),
+        on_bytes: &mut dyn FnMut(Stream, &[u8]) -> Result<()>,
     ) -> Result<i32> {
         if self.broken {
             bail!(Fault::new(Cause::Guest, "the SSH connection was given up before"));
@@ -116,25 +117,32 @@ impl Session {
             Ok(channel) => channel,
             Err(error) => {
                 self.abandon();
-                return Err(error);
+                return Err(self.why(error));
             }
         };
         let mut pump = Pump::new(&channel, input, on_bytes);
         let ran = self.run(job, &mut pump, &limits);
         self.close(&mut channel);
-        ran?;
+        ran.map_err(|error| self.why(error))?;
         exit_code(&channel).with_context(|| format!("asking how {job} ended"))
     }
 
-    fn open(&self, job: &Exec<'_>, limits: &Limits<'_>) -> Result<Channel> {
-        let mut channel = self.drive(job, limits, || self.ssh.channel_session())?;
+    /// A connection that broke says less than the machine that it led to.
+    fn why(&mut self, error: anyhow::Error) -> anyhow::Error {
+        let broke = Fault::of(&error).is_some_and(|fault| fault.cause == Cause::Guest);
+        if broke { self.explain(error) } else { error }
+    }
+
+    fn open(&mut self, job: &Exec<'_>, limits: &Limits<'_>) -> Result<Channel> {
+        let ssh = self.ssh.clone();
+        let mut channel = self.drive(job, limits, || ssh.channel_session())?;
         self.drive(job, limits, || channel.exec(&job.command))?;
         Ok(channel)
     }
 
     /// Makes a call again and again until it no longer would block.
     fn drive<T>(
-        &self,
+        &mut self,
         job: &Exec<'_>,
         limits: &Limits<'_>,
         mut call: impl FnMut() -> Result<T, ssh2::Error>,
@@ -144,6 +152,7 @@ impl Session {
                 Ok(value) => return Ok(value),
                 Err(error) if would_block(&error) => {
                     limits.check(job)?;
+                    self.look()?;
                     ready(&self.ssh, &self.socket, TICK);
                 }
                 Err(error) => return Err(broke(job, error)),
@@ -152,13 +161,14 @@ impl Session {
     }
 
     /// Moves bytes until the guest closes the channel.
-    fn run(&self, job: &Exec<'_>, pump: &mut Pump<'_, '_>, limits: &Limits<'_>) -> Result<()> {
+    fn run(&mut self, job: &Exec<'_>, pump: &mut Pump<'_, '_>, limits: &Limits<'_>) -> Result<()> {
         loop {
             let moved = pump.turn(job)?;
             if !moved && pump.is_closed(job)? {
                 return Ok(());
             }
             limits.check(job)?;
+            self.look()?;
             if !moved {
                 ready(&self.ssh, &self.socket, TICK);
             }
@@ -224,11 +234,15 @@ struct Pump<'i, 'o> {
     to: usize,
     end_sent: bool,
     buffer: Vec<u8>,
-    on_bytes: &'o mut dyn FnMut(Stream, &[u8]),
+    on_bytes: &'o mut dyn FnMut(Stream, &[u8]) -> Result<()>,
 }
 
 impl<'i, 'o> Pump<'i, 'o> {
-    fn new(channel: &Channel, input: Option<&'i mut dyn Read>, on_bytes: &'o mut dyn FnMut(Stream, &[u8])) -> Self {
+    fn new(
+        channel: &Channel,
+        input: Option<&'i mut dyn Read>,
+        on_bytes: &'o mut dyn FnMut(Stream, &[u8]) -> Result<()>,
+    ) -> Self {
         Self {
             channel: channel.clone(),
             pending: vec![0; if input.is_some() { CHUNK } else { 0 }],
@@ -257,7 +271,7 @@ impl<'i, 'o> Pump<'i, 'o> {
         for turn in 0..TURN {
             match source.read(&mut self.buffer) {
                 Ok(0) => return Ok(turn > 0),
-                Ok(count) => (self.on_bytes)(stream, &self.buffer[..count]),
+                Ok(count) => (self.on_bytes)(stream, &self.buffer[..count])?,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(turn > 0),
                 Err(error) => return Err(broke(job, error)),
             }

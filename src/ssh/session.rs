@@ -12,6 +12,7 @@ use super::{Exec, Target};
 use crate::cancel::Cancel;
 use crate::event::Stream;
 use crate::fault::{Cause, Fault};
+use crate::machine::Watcher;
 use crate::wait::Wait;
 
 /// How long a guest may take at first to let the user in; doubled with every attempt that finds it silent.
@@ -26,12 +27,20 @@ const REFUSED: Duration = Duration::from_secs(90);
 /// How long a look at a connection attempt may take before other things are looked at.
 const SLICE: Duration = Duration::from_millis(200);
 
+/// How often the machine is looked at while a command runs.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How long after a broken connection its machine may be seen to end.
+const AFTERMATH: Duration = Duration::from_secs(2);
+
 /// A user's session with the guest. One command runs at a time.
 pub struct Session {
     pub(super) ssh: ssh2::Session,
     pub(super) socket: Arc<TcpStream>,
     /// Set when a call was left half-way, after which libssh2 can only be closed.
     pub(super) broken: bool,
+    /// A look at the guest's machine, and when it was taken.
+    watcher: Option<(Watcher, Instant)>,
     user: String,
     port: u16,
 }
@@ -42,9 +51,37 @@ impl Session {
             ssh,
             socket,
             broken: false,
+            watcher: None,
             user: target.user.clone(),
             port: target.port,
         }
+    }
+
+    /// The same session, whose commands end with the error of `watcher` once it finds that the guest cannot go on.
+    #[must_use]
+    pub fn watched_by(mut self, watcher: Watcher) -> Self {
+        self.watcher = Some((watcher, Instant::now()));
+        self
+    }
+
+    /// Takes a look at the machine, now and then.
+    pub(super) fn look(&mut self) -> Result<()> {
+        match &mut self.watcher {
+            Some((watcher, last)) if last.elapsed() >= LOOK => {
+                *last = Instant::now();
+                watcher()
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Why the connection broke, if the machine tells within a moment: its connections may be gone before it is.
+    pub(super) fn explain(&mut self, error: anyhow::Error) -> anyhow::Error {
+        let Some((watcher, _)) = &mut self.watcher else {
+            return error;
+        };
+        let told = Wait::new("what became of the machine", AFTERMATH).until(|| Ok(watcher().err()));
+        told.unwrap_or(error)
     }
 
     /// Logs in to a guest that runs, within `limit`.
@@ -103,9 +140,12 @@ impl Session {
     /// When it ends with another exit code than 0 (with its standard error) or takes too long.
     pub fn read(&mut self, job: &Exec<'_>) -> Result<String> {
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-        let status = self.exec_bytes(job, None, &mut |stream, bytes| match stream {
-            Stream::Stdout => stdout.extend_from_slice(bytes),
-            Stream::Stderr => stderr.extend_from_slice(bytes),
+        let status = self.exec_bytes(job, None, &mut |stream, bytes| {
+            match stream {
+                Stream::Stdout => stdout.extend_from_slice(bytes),
+                Stream::Stderr => stderr.extend_from_slice(bytes),
+            }
+            Ok(())
         })?;
         if status != 0 {
             let stderr = String::from_utf8_lossy(&stderr);

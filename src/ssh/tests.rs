@@ -143,6 +143,7 @@ fn fifty_megabytes_go_in_and_come_back_on_both_streams() {
                 Stream::Stdout => out.update(bytes),
                 Stream::Stderr => err.update(bytes),
             }
+            Ok(())
         },
     );
     assert_eq!((status.unwrap(), count), (0, 2 * SIZE));
@@ -240,6 +241,43 @@ fn cancelled_login() {
     let error = Session::connect(&target, Duration::from_secs(60), &cancel).unwrap_err();
     assert_eq!(cause(&error), Cause::Interrupted);
     assert!(start.elapsed() < SOON);
+}
+
+#[test]
+fn a_command_ends_when_its_output_is_wanted_no_more() {
+    let sshd = Sshd::start();
+    let (mut session, start) = (sshd.session(), Instant::now());
+    let error = session.exec_bytes(&job("yes"), None, &mut |_, _| bail!("no more"));
+    assert_eq!(error.unwrap_err().to_string(), "no more");
+    assert!(start.elapsed() < SOON);
+    assert_eq!(run(&mut session, "exit 5").0, 5, "the session can be used on");
+}
+
+#[test]
+fn a_command_ends_when_its_machine_cannot_go_on() {
+    let sshd = Sshd::start();
+    let full = || Err(Fault::new(Cause::Space, "full").into());
+    let (mut session, start) = (sshd.session().watched_by(Box::new(full)), Instant::now());
+    let error = session.exec(&job("sleep 50"), None, &mut |_, _| ()).unwrap_err();
+    assert_eq!(cause(&error), Cause::Space);
+    assert!(start.elapsed() < SOON);
+}
+
+#[test]
+fn a_broken_connection_is_explained_by_the_machine() {
+    let sshd = Sshd::start();
+    let (mut looks, mut session) = (0, sshd.session());
+    // The machine's end shows a moment after its connections'.
+    session = session.watched_by(Box::new(move || {
+        looks += 1;
+        if looks < 5 {
+            Ok(())
+        } else {
+            Err(Fault::new(Cause::Machine, "QEMU: no memory").into())
+        }
+    }));
+    let error = session.exec(&job("kill -KILL $PPID; sleep 30"), None, &mut |_, _| ());
+    assert_eq!(error.unwrap_err().to_string(), "QEMU: no memory");
 }
 
 #[test]

@@ -1,22 +1,21 @@
 //! What the stages that work in a booted guest share: start it from its disk, log in, run scripts, power it off.
 
 use std::io::Read;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use fs_err as fs;
 
 use super::{Host, Work};
+use crate::cancel::Cancel;
 use crate::event::{Event, Stage, Stream};
 use crate::fault::{Cause, Fault};
-use crate::machine::{self, Boot, Durability, Forward, Machine, State};
+use crate::machine::{self, Boot, Durability, Forward, Machine, State, Stopped};
 use crate::ssh::{Exec, Session, Target};
 use crate::wait::Wait;
 
 /// How long, on a real machine, a booting guest may neither print nor write before SSH answers.
 const BOOT_STALLED: u64 = 60;
-
-/// How long, on a real machine, services may take to stop after the power button.
-const POWER_OFF: u64 = 60;
 
 /// How long, on a real machine, a script of ours may run: downloads of a few hundred MB on a slow line.
 const SCRIPT: u64 = 1800;
@@ -58,8 +57,30 @@ pub fn with_guest<T>(
         result => {
             let value = on_failure_show(result, &mut machine, work)?;
             host.events.step(stage, "powering off");
-            machine::shut_down(&mut machine, host.patience(POWER_OFF), &host.cancel)?;
+            power_off(&mut machine, host.patience(machine::POWER_OFF), &host.cancel)?;
             Ok(value)
+        }
+    }
+}
+
+/// Powers the guest off, for a disk that becomes a checkpoint.
+///
+/// # Errors
+/// Also when the power had to be cut: such a disk may lack what the stage wrote last.
+fn power_off(machine: &mut impl Machine, limit: Duration, cancel: &Cancel) -> Result<()> {
+    match machine::shut_down(machine, limit, cancel)? {
+        Stopped::ByGuest => Ok(()),
+        Stopped::PowerCut => {
+            bail!(
+            Fault::new(
+                Cause::Guest,
+                format!(
+                    "the guest did not power off within {}: its disk is not kept",
+                    humantime::format_duration(limit)
+                )
+            )
+            .hint("the console in the failure's folder tells which service does not stop; the same command tries again")
+        )
         }
     }
 }
@@ -74,10 +95,16 @@ pub fn log_in(host: &Host, machine: &mut impl Machine, boot: &Boot, target: &Tar
         .cancel(&host.cancel)
         .hint(format!("its console is in {}", console.display()))
         .progress(|| fs::metadata(&console).map_or(0, |data| data.len()));
-    Session::wait_for(target, wait, || match machine.state()? {
-        State::Running => Ok(()),
+    let mut watcher = machine.watcher();
+    let session = Session::wait_for(target, wait, || match machine.state()? {
+        State::Running => machine::still_writes(&mut watcher),
         State::Off => bail!(Fault::new(Cause::Guest, "the guest powered off while booting")),
-    })
+    });
+    let session = session.inspect_err(|_| {
+        // For the failure's folder; the error at hand matters more.
+        let _ = machine.screenshot(&boot.run_dir.join("screen.png"));
+    })?;
+    Ok(session.watched_by(machine.watcher()))
 }
 
 /// Keeps the screen of a failed job's machine in the work folder and ends the machine.
@@ -194,5 +221,22 @@ impl<'a> Log<'a> {
     /// The last lines.
     pub fn tail(&self) -> String {
         self.tail.iter().map(String::as_str).collect::<Vec<_>>().join("\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::qemu::testing::{DEAF, Guest};
+
+    #[test]
+    fn a_disk_whose_power_was_cut_is_an_error() {
+        let mut guest = Guest::start(DEAF);
+        let limit = Duration::from_millis(500);
+        let error = guest.reaped_meanwhile(|mut machine| power_off(&mut machine, limit, &Cancel::default()));
+        let error = error.unwrap_err();
+        let fault = Fault::of(&error).unwrap();
+        assert_eq!(fault.cause, Cause::Guest);
+        assert!(fault.hint.is_some());
     }
 }

@@ -12,7 +12,7 @@ use crate::fault::{Cause, Fault};
 use crate::guest::console::{self, Progress};
 use crate::guest::{InstallRecipe, Milestone};
 use crate::key::{Inputs, digest};
-use crate::machine::{Boot, DirectKernel, Durability, Machine, State};
+use crate::machine::{self, Boot, DirectKernel, Durability, Machine, State};
 use crate::media::{iso, seed};
 use crate::wait::Wait;
 
@@ -106,6 +106,7 @@ fn watch(host: &Host, machine: &mut impl Machine, boot: &Boot, milestones: &[Mil
     let mut shown = None;
     let mut asked = Standing::default();
     let (console_log, installer_log) = (boot.console(), boot.installer_log());
+    let mut watcher = machine.watcher();
     let machine = std::cell::RefCell::new(machine);
     let waited = Wait::new("the installer to finish", host.patience(STALLED))
         .cancel(&host.cancel)
@@ -118,6 +119,7 @@ fn watch(host: &Host, machine: &mut impl Machine, boot: &Boot, milestones: &[Mil
             if machine.borrow_mut().state()? == State::Off {
                 return Ok(Some(()));
             }
+            machine::still_writes(&mut watcher)?;
             let text = end_of(&console_log);
             if let Some(question) = asked.stands(&text, host.patience(QUESTION_STANDS)) {
                 return Err(asks(&question));

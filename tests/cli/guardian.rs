@@ -72,3 +72,32 @@ fn a_program_that_is_not_there_is_named() {
     let log = std::fs::read_to_string(folder.path().join("machine.log")).unwrap();
     assert!(log.contains("/nowhere/qemu"), "{log}");
 }
+
+/// A full disk shows just so: the program runs, and its PID cannot be written down.
+#[test]
+fn a_process_whose_pid_cannot_be_kept_is_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("machine.pid")).unwrap();
+    let mut guardian = guard(folder.path(), &["sh", "-c", "echo $$ > pid; exec sleep 600"]);
+    let pipe = guardian.stdin.take();
+    assert!(!guardian.wait().unwrap().success());
+    drop(pipe);
+    // The guardian may have been faster than the shell.
+    if let Ok(pid) = std::fs::read_to_string(folder.path().join("pid")) {
+        assert!(!alive(pid.trim().parse().unwrap()));
+    }
+    let log = std::fs::read_to_string(folder.path().join("machine.log")).unwrap();
+    assert!(log.contains("machine.pid"), "{log}");
+}
+
+/// `pkill -9 provision` goes by this name and must leave the guardian, which then ends the machine.
+#[test]
+fn the_process_list_does_not_call_it_provision() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut guardian = guard(folder.path(), &["sleep", "600"]);
+    pid_of(folder.path());
+    let name = std::fs::read_to_string(format!("/proc/{}/comm", guardian.id())).unwrap();
+    drop(guardian.stdin.take());
+    guardian.wait().unwrap();
+    assert_eq!(name, "qemu-guardian\n");
+}

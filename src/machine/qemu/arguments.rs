@@ -28,7 +28,7 @@ pub struct Size {
 /// Everything after `qemu-system-x86_64`.
 pub fn arguments(boot: &Boot, accelerator: Accelerator, size: Size) -> Vec<OsString> {
     let mut args = Args::default();
-    args.flags(["-nodefaults", "-no-user-config", "-no-reboot"]);
+    args.flags(["-nodefaults", "-no-user-config"]);
     args.option("-name", format!("provision-{}", boot.name));
     // obsolete, privileges, processes and scheduling: nothing that this QEMU needs (qemu(1), -sandbox).
     if cfg!(target_os = "linux") {
@@ -47,6 +47,8 @@ pub fn arguments(boot: &Boot, accelerator: Accelerator, size: Size) -> Vec<OsStr
     args.option("-display", "none");
     args.option("-qmp", format!("unix:{QMP_SOCKET},server=on,wait=off"));
     if let Some(direct) = &boot.kernel {
+        // A reboot would begin the installation anew. From its disk a guest may reboot as it likes.
+        args.flags(["-no-reboot"]);
         args.option("-kernel", &direct.kernel);
         args.option("-initrd", &direct.initrd);
         args.option("-append", &direct.arguments);
@@ -183,7 +185,7 @@ mod tests {
                 boot(),
                 Accelerator::Tcg,
                 &["-accel tcg", "-smp 2", "-m 4096M", "-display none"],
-                &["-kernel", "ide-cd", "-netdev"],
+                &["-kernel", "ide-cd", "-netdev", "-no-reboot"],
             ),
             (boot(), Accelerator::Kvm, &["-accel kvm", "-cpu host"], &["tcg"]),
             (
@@ -195,7 +197,10 @@ mod tests {
             (
                 Boot { kernel, ..boot() },
                 Accelerator::Tcg,
-                &["-kernel /w/vmlinuz -initrd /w/initrd.gz -append console=ttyS0 quiet"],
+                &[
+                    " -no-reboot ",
+                    "-kernel /w/vmlinuz -initrd /w/initrd.gz -append console=ttyS0 quiet",
+                ],
                 &[],
             ),
             (

@@ -9,35 +9,60 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use qapi::{Command, Qmp, Stream, qmp};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
 
 use super::arguments::{DISK_NODE, QMP_SOCKET};
 use crate::machine::Activity;
+use crate::wait::Wait;
 
 /// QEMU answers in milliseconds, but its main loop may stand still while it writes a disk under load.
 const LIMIT: Duration = Duration::from_secs(20);
 
+/// For questions whose answer may be done without.
+const SHORT: Duration = Duration::from_secs(2);
+
 /// unix(7): `sun_path` has 108 bytes with its final zero on Linux, 104 on macOS.
 const LONGEST_SOCKET_PATH: usize = 103;
 
-/// Whether somebody listens on the socket in `run_dir`, that is, whether the machine runs.
+/// Whether somebody listens on the socket in `run_dir`, that is, whether the machine runs: also one that is too busy,
+/// or was stopped, and answers nobody.
 pub fn answers(run_dir: &Path) -> bool {
-    connect(run_dir).is_ok()
+    matches!(connect(run_dir), Ok(_) | Err(Errno::AGAIN))
 }
 
-/// Presses the machine's power button.
+/// Presses the machine's power button; a guest that was paused by a full disk goes on to see it.
 ///
 /// # Errors
 /// When QEMU does not answer.
 pub fn power_down(run_dir: &Path) -> Result<()> {
-    ask(run_dir, &qmp::system_powerdown {}).map(drop)
+    go_on(run_dir)?;
+    ask(run_dir, &qmp::system_powerdown {}, LIMIT).map(drop)
 }
 
-/// Ends QEMU.
+/// Lets a paused guest go on; it repeats what it was paused in.
+///
+/// # Errors
+/// When QEMU does not answer.
+pub fn go_on(run_dir: &Path) -> Result<()> {
+    ask(run_dir, &qmp::cont {}, LIMIT).map(drop)
+}
+
+/// Ends QEMU, which writes what it holds of the disk.
 ///
 /// # Errors
 /// When QEMU does not answer.
 pub fn quit(run_dir: &Path) -> Result<()> {
-    ask(run_dir, &qmp::quit {}).map(drop)
+    ask(run_dir, &qmp::quit {}, LIMIT).map(drop)
+}
+
+/// Whether QEMU has paused the guest since its disk cannot be written: by default it does so on `ENOSPC`, and reports
+/// other errors to the guest (qemu(1), `werror`).
+///
+/// # Errors
+/// When QEMU does not answer soon.
+pub fn is_full(run_dir: &Path) -> Result<bool> {
+    ask(run_dir, &qmp::query_status {}, SHORT).map(|info| info.status == qmp::RunState::io_error)
 }
 
 /// Writes the screen as a PNG.
@@ -51,7 +76,7 @@ pub fn screenshot(run_dir: &Path, file: &Path) -> Result<()> {
         head: None,
         format: Some(qmp::ImageFormat::png),
     };
-    ask(run_dir, &command).map(drop)
+    ask(run_dir, &command, LIMIT).map(drop)
 }
 
 /// How much the guest has read and written.
@@ -64,6 +89,7 @@ pub fn activity(run_dir: &Path) -> Result<Activity> {
         &qmp::query_blockstats {
             query_nodes: Some(true),
         },
+        LIMIT,
     )?;
     let bytes = |n: i64| u64::try_from(n).unwrap_or(0);
     let mut activity = Activity::default();
@@ -76,11 +102,15 @@ pub fn activity(run_dir: &Path) -> Result<Activity> {
     Ok(activity)
 }
 
-fn ask<C: Command>(run_dir: &Path, command: &C) -> Result<C::Ok> {
+fn ask<C: Command>(run_dir: &Path, command: &C, limit: Duration) -> Result<C::Ok> {
     let attempt = || -> Result<C::Ok> {
-        let stream = connect(run_dir)?;
-        stream.set_read_timeout(Some(LIMIT))?;
-        stream.set_write_timeout(Some(LIMIT))?;
+        let stream = Wait::new("QEMU's control socket", limit).until(|| match connect(run_dir) {
+            Err(Errno::AGAIN) => Ok(None),
+            other => Ok(Some(other?)),
+        })?;
+        stream.set_nonblocking(false)?;
+        stream.set_read_timeout(Some(limit))?;
+        stream.set_write_timeout(Some(limit))?;
         let reader = BufReader::new(stream.try_clone()?);
         let mut qmp = Qmp::new(Stream::new(reader, stream));
         qmp.handshake()?;
@@ -89,12 +119,22 @@ fn ask<C: Command>(run_dir: &Path, command: &C) -> Result<C::Ok> {
     attempt().with_context(|| format!("asking QEMU for {}", C::NAME))
 }
 
-fn connect(run_dir: &Path) -> std::io::Result<UnixStream> {
-    let socket = run_dir.join(QMP_SOCKET);
-    if socket.as_os_str().len() <= LONGEST_SOCKET_PATH {
-        return UnixStream::connect(socket);
+/// Connects without waiting: a stopped QEMU takes nobody from the socket's queue, and with a full queue connect(2)
+/// blocks for ever. That shows as [`Errno::AGAIN`] here.
+fn connect(run_dir: &Path) -> rustix::io::Result<UnixStream> {
+    let path = run_dir.join(QMP_SOCKET);
+    if path.as_os_str().len() <= LONGEST_SOCKET_PATH {
+        return connect_to(&path);
     }
     // Through an open folder a deep path becomes a short one (proc(5)).
-    let folder = std::fs::File::open(run_dir)?;
-    UnixStream::connect(format!("/proc/self/fd/{}/{QMP_SOCKET}", folder.as_raw_fd()))
+    let folder = std::fs::File::open(run_dir).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::NOENT))?;
+    connect_to(Path::new(&format!("/proc/self/fd/{}/{QMP_SOCKET}", folder.as_raw_fd())))
+}
+
+fn connect_to(path: &Path) -> rustix::io::Result<UnixStream> {
+    let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
+    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
+    rustix::io::ioctl_fionbio(&socket, true)?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(socket.into())
 }
