@@ -13,5 +13,6 @@ mod cli {
     mod faults;
     mod guardian;
     mod scripts;
+    mod settings;
     pub mod support;
 }
