@@ -18,7 +18,7 @@ mod signature;
 mod store;
 mod supply;
 #[cfg(test)]
-mod testing;
+pub mod testing;
 #[cfg(test)]
 mod tests;
 
@@ -29,6 +29,7 @@ use serde::{Deserialize, Serialize};
 
 pub use digest::Digest;
 pub use release::Release;
+pub use signature::fingerprints;
 pub use store::{CachedIso, list};
 
 use crate::cancel::Cancel;

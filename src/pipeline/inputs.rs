@@ -53,7 +53,8 @@ impl Materials {
         let definition = Definition::find(&config.guest, config.overrides.as_deref())?;
         // What is cheap to get wrong is read first: nobody wants to hear of a bad link after a long download.
         let parts = Parts::gather(config, paths, &definition)?;
-        let key = definition.signing_key(config.overrides.as_deref())?;
+        let key = definition.signing_key()?;
+        definition.tell_trust(&key, &host.events)?;
         let start = Instant::now();
         let stage = Stage::Media;
         host.events.emit(Event::StageStarted {
@@ -134,7 +135,7 @@ fn request<'a>(config: &'a Config, definition: &'a Definition, key: &'a [u8], re
 pub fn plan_offline(config: &Config, paths: &Paths) -> Result<Option<Plan>> {
     let definition = Definition::find(&config.guest, config.overrides.as_deref())?;
     let parts = Parts::gather(config, paths, &definition)?;
-    let key = definition.signing_key(config.overrides.as_deref())?;
+    let key = definition.signing_key()?;
     let known = media::cached(&request(config, &definition, &key, false), &paths.isos())?;
     known
         .map(|known| parts.plan(config, &known.digest.to_string()))
