@@ -151,7 +151,14 @@ fn a_missing_qemu_is_named_with_the_command_that_installs_it() {
         .env("PATH", &bin)
         .output()
         .unwrap();
-    refused(&output, 4, &["qemu-system-x86_64", "hint:"]);
+    refused(&output, 4, &["qemu-system-x86_64", "ssh missing", "hint:"]);
+    let doctor = place.command(&["doctor"]).env("PATH", &bin).output().unwrap();
+    let text = String::from_utf8(doctor.stdout).unwrap();
+    assert!(
+        text.lines()
+            .any(|line| line.contains(" ssh ") && line.contains("missing")),
+        "{text}"
+    );
 }
 
 #[test]
