@@ -27,10 +27,11 @@ impl Args {
     /// # Errors
     /// Whatever stops a stage.
     pub fn run(&self, app: &App) -> Result<()> {
+        // Nobody wants to give a password first and hear of a misspelt key then.
+        let config = app.config(&self.settings)?;
         if self.install_missing {
             host::install_missing(&app.cancel, &app.events)?;
         }
-        let config = app.config(&self.settings)?;
         let size = Size {
             cpus: config.machine.cpus,
             memory_mib: config.machine.memory_mib,

@@ -1,9 +1,11 @@
 //! Bad input and a broken host: a clear error with the right exit code and a hint, and nothing lost.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use super::support::program;
 
@@ -205,6 +207,62 @@ fn errors_are_json_for_programs() {
 fn nothing_is_deleted_without_a_yes() {
     let output = Place::new().run(&["destroy", "--name", "nobody"]);
     assert_eq!(output.status.code(), Some(2));
+}
+
+/// A machine as `create` remembers one; it does not run.
+fn machine(place: &Place, name: &str) -> PathBuf {
+    let folder = place.0.path().join("data/machines").join(name);
+    fs::create_dir_all(&folder).unwrap();
+    let record = format!(
+        r#"{{"login":"{name}","guest":"debian-13","made":"2025-11-20T12:00:00Z","phase":"made","layer":null,
+            "https_port":8443,"ssh_port":2222,"cpus":2,"memory_mib":4096,"accelerator":"tcg","project":"/x"}}"#
+    );
+    fs::write(folder.join("machine.json"), record).unwrap();
+    folder
+}
+
+#[test]
+fn ctrl_c_at_a_question_is_no_yes() {
+    let place = Place::new();
+    let kept = machine(&place, "jdoe");
+    // script(1) gives the program a terminal, whose Ctrl-C is 0x03.
+    let line = format!("{} destroy --name jdoe", program().display());
+    let mut script = Command::new("script")
+        .env("PROVISION_CACHE_DIR", place.0.path().join("cache"))
+        .env("PROVISION_DATA_DIR", place.0.path().join("data"))
+        .args(["--quiet", "--return", "--flush", "--command", &line, "/dev/null"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut output = script.stdout.take().unwrap();
+    let mut said = Vec::new();
+    while !String::from_utf8_lossy(&said).contains("[y/N]") {
+        let mut bytes = [0; 256];
+        let count = output.read(&mut bytes).unwrap();
+        assert!(count > 0, "{}", String::from_utf8_lossy(&said));
+        said.extend_from_slice(&bytes[..count]);
+    }
+    let mut input = script.stdin.take().unwrap();
+    let start = Instant::now();
+    input.write_all(b"\x03").unwrap();
+    assert_eq!(script.wait().unwrap().code(), Some(130));
+    assert!(start.elapsed() < Duration::from_secs(5));
+    assert!(kept.exists());
+}
+
+#[test]
+fn the_configuration_is_looked_at_before_anything_is_installed() {
+    let place = Place::new();
+    fs::write(place.project().join("provision.toml"), "gest = \"debian-13\"\n").unwrap();
+    let bin = place.0.path().join("bin");
+    fs::create_dir(&bin).unwrap();
+    let output = place
+        .command(&["create", "--install-missing"])
+        .env("PATH", &bin)
+        .output()
+        .unwrap();
+    refused(&output, 3, &["provision.toml:1", "gest"]);
 }
 
 #[test]
