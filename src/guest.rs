@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use fs_err as fs;
 use serde::Deserialize;
 
-use crate::config::Network;
+use crate::config::{Docker, DockerSource, Network};
 use crate::event::Events;
 use crate::fault::{Cause, Fault};
 use crate::identity::Identity;
@@ -37,6 +37,9 @@ pub struct Definition {
     pub iso: Release,
     /// What on the ISO boots its installer.
     pub boot: BootFiles,
+    /// Whose Docker packages serve; the first is the default. Empty: the distribution's own alone.
+    #[serde(default)]
+    pub docker_sources: Vec<DockerSource>,
     /// Docker's own package repository for it.
     pub docker_ce: Option<Repository>,
     /// The file that it was read from, unless it came with the program.
@@ -130,6 +133,32 @@ impl Definition {
     fn parse(text: &str, origin: &str) -> Result<Self> {
         toml::from_str(text)
             .with_context(|| Fault::new(Cause::Config, format!("reading the guest definition {origin}")))
+    }
+
+    /// Whose Docker packages are installed.
+    ///
+    /// # Errors
+    /// A [`Cause::Config`] fault when those that `docker` asks for do not serve in this guest.
+    pub fn docker_source(&self, docker: &Docker) -> Result<DockerSource> {
+        let sources = match self.docker_sources.as_slice() {
+            [] => &[DockerSource::Debian][..],
+            sources => sources,
+        };
+        let source = docker.source.unwrap_or(sources[0]);
+        if sources.contains(&source) {
+            return Ok(source);
+        }
+        let known: Vec<String> = sources.iter().map(ToString::to_string).collect();
+        bail!(
+            Fault::new(
+                Cause::Config,
+                format!("{} does not work with Docker from the source `{source}`", self.title)
+            )
+            .hint(format!(
+                "`--docker-source`, or `source` in [docker], may be {}; another `guest` may have more",
+                known.join(" or ")
+            ))
+        )
     }
 
     /// How it is installed; root can log in with `builder`'s key afterwards.
@@ -281,6 +310,34 @@ mod tests {
             matches!(&told[..], [Event::Warning { text }] if text.contains("comes with the program")),
             "{told:?}"
         );
+    }
+
+    #[test]
+    fn each_definition_says_whose_docker_serves() {
+        let source = |guest: &str, source| {
+            let docker = Docker {
+                source,
+                registry_mirror: None,
+            };
+            Definition::find(guest, None).unwrap().docker_source(&docker)
+        };
+        let (debian, ce) = (DockerSource::Debian, DockerSource::DockerCe);
+        for (guest, wish, expected) in [
+            ("debian-13", None, debian),
+            ("debian-13", Some(ce), ce),
+            ("debian-12", None, ce),
+            ("debian-12", Some(ce), ce),
+        ] {
+            assert_eq!(source(guest, wish).unwrap(), expected, "{guest} {wish:?}");
+        }
+        let error = source("debian-12", Some(debian)).unwrap_err();
+        let fault = Fault::of(&error).unwrap();
+        assert_eq!(fault.cause, Cause::Config);
+        assert!(fault.message.contains("bookworm") && fault.hint.as_ref().unwrap().contains("docker-ce"));
+        // A definition of one's own that says nothing.
+        let mut own = Definition::find("debian-13", None).unwrap();
+        own.docker_sources.clear();
+        assert_eq!(own.docker_source(&Docker::default()).unwrap(), debian);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use anyhow::Result;
 
 use super::{App, Settings};
+use crate::guest::Definition;
 use crate::host;
 use crate::machine::qemu::arguments::Size;
 use crate::pipeline::{self, Creation};
@@ -29,6 +30,7 @@ impl Args {
     pub fn run(&self, app: &App) -> Result<()> {
         // Nobody wants to give a password first and hear of a misspelt key then.
         let config = app.config(&self.settings)?;
+        Definition::find(&config.guest, config.overrides.as_deref())?.docker_source(&config.docker)?;
         if self.install_missing {
             host::install_missing(&app.cancel, &app.events)?;
         }

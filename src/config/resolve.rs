@@ -52,7 +52,7 @@ impl Resolver<'_> {
         let machine = self.machine();
         let ports = self.ports();
         let docker = Docker {
-            source: self.take(Setting::DockerSource, value::choice).unwrap_or_default(),
+            source: self.take(Setting::DockerSource, value::choice),
             registry_mirror: self.take(Setting::RegistryMirror, value::guest_url),
         };
         let network = Network {

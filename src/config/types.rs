@@ -156,21 +156,29 @@ pub struct Ports {
 /// Docker in the guest.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Docker {
-    /// Whose packages.
-    pub source: DockerSource,
+    /// Whose packages; the guest definition's first choice if `None`.
+    pub source: Option<DockerSource>,
     /// A mirror of Docker Hub, as the guest reaches it (10.0.2.2 is this host).
     pub registry_mirror: Option<String>,
 }
 
 /// Whose Docker packages are installed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum DockerSource {
     /// The distribution's own.
-    #[default]
     Debian,
     /// Docker's own repository.
     DockerCe,
+}
+
+impl fmt::Display for DockerSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Debian => "debian",
+            Self::DockerCe => "docker-ce",
+        })
+    }
 }
 
 /// How the guest reaches the network.

@@ -85,8 +85,7 @@ impl Parts {
         let builder = Identity::load_or_create(&paths.builder(), false)?;
         let identity = Identity::load_or_create(&paths.identity(config.login.as_str()), true)?;
         let recipe = definition.recipe(&config.network, &builder)?;
-        let docker_ce = definition.docker_ce.as_ref();
-        let docker = stage::docker::Input::new(&config.docker, &config.network, docker_ce)?;
+        let docker = stage::docker::Input::new(&config.docker, &config.network, definition)?;
         let project = stage::project::Input {
             tree: Tree::collect(&config.project)?,
             target: config.project.target.clone(),

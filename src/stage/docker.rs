@@ -7,7 +7,7 @@ use super::{Host, Work};
 use crate::config::{Docker, DockerSource, Network};
 use crate::event::Stage;
 use crate::fault::{Cause, Fault};
-use crate::guest::Repository;
+use crate::guest::Definition;
 use crate::key::{Inputs, digest};
 use crate::machine::Forward;
 use crate::ssh::Target;
@@ -24,14 +24,15 @@ impl Input {
     /// The arguments that follow from the configuration.
     ///
     /// # Errors
-    /// A [`Cause::Config`] fault when the guest has no repository of Docker's own.
-    pub fn new(docker: &Docker, network: &Network, docker_ce: Option<&Repository>) -> Result<Self> {
+    /// A [`Cause::Config`] fault when the guest does not work with the source of packages, or has no repository of
+    /// Docker's own.
+    pub fn new(docker: &Docker, network: &Network, guest: &Definition) -> Result<Self> {
         let mut args = Vec::new();
         let mut option = |name: &str, value: &str| args.extend([name.to_owned(), value.to_owned()]);
-        match docker.source {
+        match guest.docker_source(docker)? {
             DockerSource::Debian => option("--source", "debian"),
             DockerSource::DockerCe => {
-                let repository = docker_ce.with_context(|| {
+                let repository = guest.docker_ce.as_ref().with_context(|| {
                     Fault::new(Cause::Config, "this guest definition names no Docker repository")
                         .hint("leave `source` at \"debian\", or add a [docker_ce] table to the definition")
                 })?;
@@ -91,6 +92,10 @@ pub fn run(host: &Host, work: &Work, forwards: &[Forward], root: &Target, input:
 mod tests {
     use super::*;
 
+    fn guest() -> Definition {
+        Definition::find("debian-13", None).unwrap()
+    }
+
     #[test]
     fn settings_become_arguments() {
         let network = Network {
@@ -99,10 +104,10 @@ mod tests {
             debian_mirror: None,
         };
         let docker = Docker {
-            source: DockerSource::Debian,
+            source: None,
             registry_mirror: Some("http://10.0.2.2:5000".into()),
         };
-        let input = Input::new(&docker, &network, None).unwrap();
+        let input = Input::new(&docker, &network, &guest()).unwrap();
         assert_eq!(
             input.args.join(" "),
             "--source debian --registry-mirror http://10.0.2.2:5000 \
@@ -113,10 +118,12 @@ mod tests {
     #[test]
     fn docker_ce_needs_a_repository() {
         let docker = Docker {
-            source: DockerSource::DockerCe,
+            source: Some(DockerSource::DockerCe),
             registry_mirror: None,
         };
-        let error = Input::new(&docker, &Network::default(), None).unwrap_err();
+        let mut guest = guest();
+        guest.docker_ce = None;
+        let error = Input::new(&docker, &Network::default(), &guest).unwrap_err();
         assert_eq!(Fault::of(&error).unwrap().cause, Cause::Config);
     }
 }

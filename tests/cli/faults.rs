@@ -252,6 +252,17 @@ fn ctrl_c_at_a_question_is_no_yes() {
 }
 
 #[test]
+fn a_docker_that_the_guest_has_not_is_refused_before_anything_runs() {
+    let place = Place::new();
+    let bin = place.0.path().join("bin");
+    fs::create_dir(&bin).unwrap();
+    let args = ["create", "--login=jdoe", "--guest=debian-12", "--docker-source=debian"];
+    let output = place.command(&args).env("PATH", &bin).output().unwrap();
+    refused(&output, 3, &["bookworm", "`debian`", "hint:", "docker-ce"]);
+    assert!(!place.0.path().join("data").exists());
+}
+
+#[test]
 fn the_configuration_is_looked_at_before_anything_is_installed() {
     let place = Place::new();
     fs::write(place.project().join("provision.toml"), "gest = \"debian-13\"\n").unwrap();
