@@ -97,7 +97,7 @@ sha256 = "{}"
     );
     assert_eq!(config.docker.source, Some(DockerSource::DockerCe));
     assert_eq!(config.docker.registry_mirror.as_deref(), Some("http://10.0.2.2:5000"));
-    assert_eq!(config.network.http_proxy.as_deref(), Some("http://10.0.2.2:3128"));
+    assert_eq!(config.network.http_proxy.unwrap().expose(), "http://10.0.2.2:3128");
     assert_eq!(config.network.dns.len(), 2);
     assert_eq!(
         config.network.debian_mirror.as_deref(),

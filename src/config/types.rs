@@ -181,11 +181,39 @@ impl fmt::Display for DockerSource {
     }
 }
 
+/// A proxy's address. It may hold a password, so it is shown without one, for debugging too.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Proxy(String);
+
+impl Proxy {
+    /// Takes an address that was looked at.
+    pub const fn new(url: String) -> Self {
+        Self(url)
+    }
+
+    /// The whole address, for those who use the proxy.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&super::value::bare(&self.0))
+    }
+}
+
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Proxy({self})")
+    }
+}
+
 /// How the guest reaches the network.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Network {
     /// A proxy for the installer, apt, the engine and builds, as the guest reaches it.
-    pub http_proxy: Option<String>,
+    pub http_proxy: Option<Proxy>,
     /// Name servers; QEMU's own forwarder if empty.
     pub dns: Vec<IpAddr>,
     /// The Debian mirror; the installer's default if `None`.

@@ -108,7 +108,7 @@ impl Parts {
                 Stage::Install,
                 stage::install::inputs(&self.recipe, iso_digest, disk_gib),
             ),
-            (Stage::Docker, self.docker.inputs()),
+            (Stage::Docker, self.docker.inputs(&secret)),
             (Stage::Account, stage::account::inputs(&config.login, &self.identity)),
             (
                 Stage::Project,
