@@ -179,6 +179,9 @@ fn unreachable(error: anyhow::Error) -> anyhow::Error {
         Some(HttpError::Untrusted { .. }) => {
             "install the package ca-certificates; behind a proxy that reads HTTPS, SSL_CERT_FILE names its certificate"
         }
+        Some(HttpError::Other { .. }) => {
+            "a proxy or a login page answers in the mirror's place: open a page in a browser first; `--iso PATH` uses a file you already have"
+        }
         Some(_) => {
             "check the connection and the proxy variables (HTTPS_PROXY, NO_PROXY); `--iso PATH` uses a file you already have"
         }

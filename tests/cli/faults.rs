@@ -104,6 +104,27 @@ fn an_address_without_a_checksum_is_refused() {
 }
 
 #[test]
+fn a_host_without_certificates_is_told_what_to_install() {
+    let place = Place::new();
+    let (sum, none) = ("0".repeat(64), place.0.path().join("none"));
+    let args = [
+        "create",
+        "--login=jdoe",
+        "--accelerator=tcg",
+        "--iso=https://127.0.0.1:9/debian.iso",
+        "--iso-sha256",
+        &sum,
+    ];
+    let output = place
+        .command(&args)
+        .env("SSL_CERT_FILE", &none)
+        .env("SSL_CERT_DIR", &none)
+        .output()
+        .unwrap();
+    refused(&output, 6, &["hint:", "ca-certificates"]);
+}
+
+#[test]
 fn an_iso_with_another_checksum_is_refused() {
     let place = Place::new();
     let iso = place.iso();
