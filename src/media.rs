@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 pub use digest::Digest;
 pub use release::Release;
 pub use signature::fingerprints;
-pub use store::{CachedIso, list};
+pub use store::{CachedIso, Rest, list, remove_rest, rests};
 
 use crate::cancel::Cancel;
 use crate::config::{IsoChoice, Location};

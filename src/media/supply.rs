@@ -101,7 +101,12 @@ impl Supply<'_> {
             self.events
                 .note(format!("another `provision` works on {}; waiting for it", wanted.name));
         })?;
-        if !self.is_sound(&place, wanted)? {
+        if self.is_sound(&place, wanted)? {
+            place.restore_record(|| {
+                let size = fs_err::metadata(place.iso())?.len();
+                Ok(wanted.record(size, wanted.sources.first().map_or("", String::as_str)))
+            })?;
+        } else {
             self.download(&place, wanted)?;
         }
         Ok(Iso {
@@ -163,14 +168,21 @@ impl Supply<'_> {
             download::discard(&part)?;
             return Err(mismatch(url, &wanted.digest, &done.digest, &wanted.origin).into());
         }
-        place.accept(&Record {
-            name: wanted.name.clone(),
-            digest: done.digest,
-            size: done.size,
-            origin: wanted.origin.clone(),
+        place.accept(&wanted.record(done.size, url))
+    }
+}
+
+impl Wanted {
+    /// What is written beside it.
+    fn record(&self, size: u64, url: &str) -> Record {
+        Record {
+            name: self.name.clone(),
+            digest: self.digest.clone(),
+            size,
+            origin: self.origin.clone(),
             url: http::shown(url),
             fetched_at: resolution::now(),
-        })
+        }
     }
 }
 

@@ -309,6 +309,26 @@ fn guests_and_an_empty_host_are_listed() {
 }
 
 #[test]
+fn what_downloads_left_is_listed_and_pruned() {
+    let place = Place::new();
+    // The program makes its folders itself.
+    place.run(&["cache", "ls"]);
+    let folder = place.0.path().join("cache/v1/iso/sha512-00");
+    fs::create_dir_all(&folder).unwrap();
+    let part = folder.join("debian.iso.part");
+    fs::write(&part, "half").unwrap();
+    for action in ["ls", "prune"] {
+        let output = place.run(&["cache", action]);
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(
+            text.contains("debian.iso.part") && text.contains("4 B"),
+            "{action}: {text}"
+        );
+    }
+    assert!(!part.exists());
+}
+
+#[test]
 fn a_plan_needs_no_network_and_changes_nothing() {
     let place = Place::new();
     let output = place.run(&["plan", "--login", "jdoe"]);
