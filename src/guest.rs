@@ -3,17 +3,18 @@
 pub mod console;
 mod debian;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use fs_err as fs;
 use serde::Deserialize;
 
-use crate::config::Network;
+use crate::config::{Docker, DockerSource, Network};
+use crate::event::Events;
 use crate::fault::{Cause, Fault};
 use crate::identity::Identity;
-use crate::media::Release;
 use crate::media::seed::SeedFile;
+use crate::media::{self, Release};
 
 /// The guest definitions that come with the program: name and text.
 const EMBEDDED: &[(&str, &str)] = &[
@@ -36,8 +37,14 @@ pub struct Definition {
     pub iso: Release,
     /// What on the ISO boots its installer.
     pub boot: BootFiles,
+    /// Whose Docker packages serve; the first is the default. Empty: the distribution's own alone.
+    #[serde(default)]
+    pub docker_sources: Vec<DockerSource>,
     /// Docker's own package repository for it.
     pub docker_ce: Option<Repository>,
+    /// The file that it was read from, unless it came with the program.
+    #[serde(skip)]
+    file: Option<PathBuf>,
 }
 
 /// A family of distributions with one kind of installer.
@@ -107,10 +114,15 @@ impl Definition {
             && file.exists()
         {
             let text = fs::read_to_string(&file)?;
-            return Self::parse(&text, &file.display().to_string());
+            // A copy of what comes with the program, as in the program's own sources, changes nothing.
+            if embedded(name) != Some(&text) {
+                let definition = Self::parse(&text, &file.display().to_string())?;
+                let file = Some(file);
+                return Ok(Self { file, ..definition });
+            }
         }
-        match EMBEDDED.iter().find(|(known, _)| *known == name) {
-            Some((_, text)) => Self::parse(text, name),
+        match embedded(name) {
+            Some(text) => Self::parse(text, name),
             None => bail!(
                 Fault::new(Cause::Config, format!("there is no guest definition {name}"))
                     .hint("`provision guests` lists them")
@@ -123,6 +135,32 @@ impl Definition {
             .with_context(|| Fault::new(Cause::Config, format!("reading the guest definition {origin}")))
     }
 
+    /// Whose Docker packages are installed.
+    ///
+    /// # Errors
+    /// A [`Cause::Config`] fault when those that `docker` asks for do not serve in this guest.
+    pub fn docker_source(&self, docker: &Docker) -> Result<DockerSource> {
+        let sources = match self.docker_sources.as_slice() {
+            [] => &[DockerSource::Debian][..],
+            sources => sources,
+        };
+        let source = docker.source.unwrap_or(sources[0]);
+        if sources.contains(&source) {
+            return Ok(source);
+        }
+        let known: Vec<String> = sources.iter().map(ToString::to_string).collect();
+        bail!(
+            Fault::new(
+                Cause::Config,
+                format!("{} does not work with Docker from the source `{source}`", self.title)
+            )
+            .hint(format!(
+                "`--docker-source`, or `source` in [docker], may be {}; another `guest` may have more",
+                known.join(" or ")
+            ))
+        )
+    }
+
     /// How it is installed; root can log in with `builder`'s key afterwards.
     ///
     /// # Errors
@@ -133,16 +171,15 @@ impl Definition {
         }
     }
 
-    /// The armoured key that signs the ISO's checksums: beside the definition in the folder `overrides`, else the one
-    /// that comes with the program.
+    /// The armoured key that signs the ISO's checksums: for a definition from a file the one beside it, else the one
+    /// that comes with the program. A definition that comes with the program trusts no other: a project that somebody
+    /// cloned must not change whose ISO is installed.
     ///
     /// # Errors
     /// A [`Cause::Config`] fault when there is none of that name.
-    pub fn signing_key(&self, overrides: Option<&Path>) -> Result<Vec<u8>> {
+    pub fn signing_key(&self) -> Result<Vec<u8>> {
         let name = &self.iso.key;
-        if let Some(file) = overrides.map(|dir| dir.join("vm").join(name))
-            && file.exists()
-        {
+        if let Some(file) = self.key_file() {
             return Ok(fs::read(file)?);
         }
         let known = KEYS.iter().find(|(known, _)| known == name);
@@ -151,6 +188,43 @@ impl Definition {
                 .hint("put it beside the guest definition")
         })
     }
+
+    /// Tells the user when neither the definition nor its key is the program's own.
+    ///
+    /// # Errors
+    /// When `key` cannot be read.
+    pub fn tell_trust(&self, key: &[u8], events: &Events) -> Result<()> {
+        let Some(file) = &self.file else { return Ok(()) };
+        let fingerprints = media::fingerprints(key)?.join(" or ");
+        let whose = match self.key_file() {
+            Some(key) => format!("{fingerprints} ({})", key.display()),
+            None => format!("{fingerprints}, which comes with the program"),
+        };
+        let text = format!(
+            "the guest definition is {}; its ISO is trusted by the key {whose}",
+            file.display()
+        );
+        let replaces = file
+            .file_stem()
+            .and_then(|stem| stem.to_str())
+            .is_some_and(|stem| embedded(stem).is_some());
+        if replaces || self.key_file().is_some() {
+            events.warn(text);
+        } else {
+            events.note(text);
+        }
+        Ok(())
+    }
+
+    fn key_file(&self) -> Option<PathBuf> {
+        let beside = self.file.as_ref()?.with_file_name(&self.iso.key);
+        beside.exists().then_some(beside)
+    }
+}
+
+/// The text of the definition `name` that comes with the program.
+fn embedded(name: &str) -> Option<&'static str> {
+    EMBEDDED.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
 }
 
 /// The names of all guest definitions: those that come with the program and those in `overrides`.
@@ -172,12 +246,13 @@ pub fn names(overrides: Option<&Path>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Event;
 
     #[test]
     fn every_embedded_definition_is_whole() {
         for (name, _) in EMBEDDED {
             let definition = Definition::find(name, None).unwrap();
-            definition.signing_key(None).unwrap();
+            definition.signing_key().unwrap();
         }
     }
 
@@ -192,6 +267,77 @@ mod tests {
         let found = Definition::find("debian-13", Some(folder.path())).unwrap();
         assert!(found.title.starts_with("My Debian"));
         assert_eq!(names(Some(folder.path())), ["debian-13", "debian-12", "mine"]);
+    }
+
+    /// What is told of the trust in `debian-13` when `files` lie in the folder `vm` of a project, and the key taken.
+    fn trust(files: &[(&str, &str)]) -> (Vec<Event>, Vec<u8>) {
+        let folder = tempfile::tempdir().unwrap();
+        let vm = folder.path().join("vm");
+        std::fs::create_dir(&vm).unwrap();
+        for (name, text) in files {
+            std::fs::write(vm.join(name), text).unwrap();
+        }
+        let definition = Definition::find("debian-13", Some(folder.path())).unwrap();
+        let key = definition.signing_key().unwrap();
+        let (events, told) = Events::recorder();
+        definition.tell_trust(&key, &events).unwrap();
+        (told.lock().unwrap().clone(), key)
+    }
+
+    #[test]
+    fn a_projects_folder_changes_no_trust_in_silence() {
+        let (own_key, own_text) = (KEYS[0].1, EMBEDDED[0].1);
+        let other_key = media::testing::KeyMaker::default().make().armoured();
+        let other_key = String::from_utf8(other_key).unwrap();
+        let fingerprint = &media::fingerprints(other_key.as_bytes()).unwrap()[0];
+        // A key alone, or beside a copy of the program's definition, is not looked at.
+        for files in [
+            &[("debian-cd.asc", other_key.as_str())][..],
+            &[("debian-cd.asc", &other_key), ("debian-13.toml", own_text)],
+        ] {
+            assert_eq!(trust(files), (vec![], own_key.as_bytes().to_vec()));
+        }
+        let mine = own_text.replace("(trixie)", "(mine)");
+        let (told, key) = trust(&[("debian-13.toml", &mine), ("debian-cd.asc", &other_key)]);
+        assert_eq!(key, other_key.as_bytes());
+        assert!(
+            matches!(&told[..], [Event::Warning { text }] if text.contains(fingerprint) && text.contains("debian-13.toml")),
+            "{told:?}"
+        );
+        let (told, key) = trust(&[("debian-13.toml", &mine)]);
+        assert_eq!(key, own_key.as_bytes());
+        assert!(
+            matches!(&told[..], [Event::Warning { text }] if text.contains("comes with the program")),
+            "{told:?}"
+        );
+    }
+
+    #[test]
+    fn each_definition_says_whose_docker_serves() {
+        let source = |guest: &str, source| {
+            let docker = Docker {
+                source,
+                registry_mirror: None,
+            };
+            Definition::find(guest, None).unwrap().docker_source(&docker)
+        };
+        let (debian, ce) = (DockerSource::Debian, DockerSource::DockerCe);
+        for (guest, wish, expected) in [
+            ("debian-13", None, debian),
+            ("debian-13", Some(ce), ce),
+            ("debian-12", None, ce),
+            ("debian-12", Some(ce), ce),
+        ] {
+            assert_eq!(source(guest, wish).unwrap(), expected, "{guest} {wish:?}");
+        }
+        let error = source("debian-12", Some(debian)).unwrap_err();
+        let fault = Fault::of(&error).unwrap();
+        assert_eq!(fault.cause, Cause::Config);
+        assert!(fault.message.contains("bookworm") && fault.hint.as_ref().unwrap().contains("docker-ce"));
+        // A definition of one's own that says nothing.
+        let mut own = Definition::find("debian-13", None).unwrap();
+        own.docker_sources.clear();
+        assert_eq!(own.docker_source(&Docker::default()).unwrap(), debian);
     }
 
     #[test]

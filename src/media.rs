@@ -18,7 +18,7 @@ mod signature;
 mod store;
 mod supply;
 #[cfg(test)]
-mod testing;
+pub mod testing;
 #[cfg(test)]
 mod tests;
 
@@ -29,7 +29,8 @@ use serde::{Deserialize, Serialize};
 
 pub use digest::Digest;
 pub use release::Release;
-pub use store::{CachedIso, list};
+pub use signature::fingerprints;
+pub use store::{CachedIso, Rest, list, remove_rest, rests};
 
 use crate::cancel::Cancel;
 use crate::config::{IsoChoice, Location};
@@ -199,6 +200,9 @@ fn unreachable(error: anyhow::Error) -> anyhow::Error {
         None => return error,
         Some(HttpError::Untrusted { .. }) => {
             "install the package ca-certificates; behind a proxy that reads HTTPS, SSL_CERT_FILE names its certificate"
+        }
+        Some(HttpError::Other { .. }) => {
+            "a proxy or a login page answers in the mirror's place: open a page in a browser first; `--iso PATH` uses a file you already have"
         }
         Some(_) => {
             "check the connection and the proxy variables (HTTPS_PROXY, NO_PROXY); `--iso PATH` uses a file you already have"

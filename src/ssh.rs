@@ -48,11 +48,17 @@ impl Target {
 /// The OpenSSH client for a person (`provision ssh`), or for `command` in the guest: with the keys in the folder
 /// `identity`, the pinned host key, and nothing of the user's own configuration.
 ///
-/// The words of `command` reach the guest as they are.
+/// The words of `command` reach the guest as they are. With `terminal` the command gets one there, as a shell always does
+/// if the client has one.
 ///
 /// # Errors
 /// When a word of `command` holds a NUL byte.
-pub fn command_line(target: &Target, identity: &Path, command: &[String]) -> Result<CommandLine, shlex::QuoteError> {
+pub fn command_line(
+    target: &Target,
+    identity: &Path,
+    command: &[String],
+    terminal: bool,
+) -> Result<CommandLine, shlex::QuoteError> {
     let option = |name: &str, value: &str| format!("-o{name}={value}");
     let file = |name: &str| {
         // ssh(1) splits the values of these options at blanks and expands percent signs.
@@ -74,6 +80,9 @@ pub fn command_line(target: &Target, identity: &Path, command: &[String]) -> Res
         ]
         .map(OsString::from),
     );
+    if terminal && !command.is_empty() {
+        args.push("-t".into());
+    }
     args.extend(["-p", &target.port.to_string(), "-l", &target.user].map(OsString::from));
     args.extend(["--".into(), HOST.to_string().into()]);
     if !command.is_empty() {

@@ -14,5 +14,6 @@ mod cli {
     mod guardian;
     mod running;
     mod scripts;
+    mod settings;
     pub mod support;
 }

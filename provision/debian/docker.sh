@@ -5,7 +5,8 @@
 #   docker.sh [--source debian]                      Debian's own packages (Debian 13 and later)
 #   docker.sh --source docker-ce --repository URL --key-url URL [--key-fingerprint HEX]
 #       --registry-mirror URL   a mirror of Docker Hub; may be repeated, the first is asked first
-#       --http-proxy URL        for apt, the engine and builds
+#       --http-proxy -          a proxy for apt, the engine and builds: the first line of standard input is its
+#                               address, which may hold a password
 #       --dns ADDRESS           for the guest and its containers; may be repeated
 set -eu
 
@@ -38,7 +39,14 @@ while [ $# -gt 0 ]; do
         --key-url) key_url=$2 ;;
         --key-fingerprint) key_fingerprint=$2 ;;
         --registry-mirror) mirrors="$mirrors $2" ;;
-        --http-proxy) http_proxy=$2 ;;
+        --http-proxy)
+            [ "$2" = - ] || die "$1: the address comes on standard input"
+            read -r http_proxy || die "$1: there is no address on standard input"
+            # Never shown: it may hold a password, which may hold more than other values.
+            case $http_proxy in
+                '' | *[\"\'\\\`\$[:space:][:cntrl:]]*) die "$1: its address is empty or has a character that must be encoded (%22 for a quote)" ;;
+            esac
+            ;;
         --dns) dns="$dns $2" ;;
         *) die "$1: unknown option" ;;
     esac
@@ -65,9 +73,10 @@ json_list() { # WORD...: ["WORD", ...]
     printf ']'
 }
 
-host_of() { # URL: HOST[:PORT]
+host_of() { # URL: HOST[:PORT], without user name and password
     rest=${1#*://}
-    echo "${rest%%/*}"
+    rest=${rest%%/*}
+    echo "${rest##*@}"
 }
 
 # The DHCP client writes /etc/resolv.conf: it is told to put these in place of the ones it gets.
@@ -90,7 +99,7 @@ configure_resolver() {
 configure_proxy() {
     rm -f /etc/apt/apt.conf.d/90proxy /etc/systemd/system/docker.service.d/proxy.conf
     [ -n "$http_proxy" ] || return 0
-    say "proxy: $http_proxy"
+    say "proxy: $(host_of "$http_proxy")"
     cat > /etc/apt/apt.conf.d/90proxy << EOF
 Acquire::http::Proxy "$http_proxy";
 Acquire::https::Proxy "$http_proxy";
@@ -99,11 +108,14 @@ EOF
     for mirror in $mirrors; do
         no_proxy="$no_proxy,$(host_of "$mirror")"
     done
+    # A percent sign begins a specifier there (systemd.unit(5)).
+    unit_proxy=$(printf '%s\n' "$http_proxy" | sed 's/%/%%/g')
     mkdir -p /etc/systemd/system/docker.service.d
     cat > /etc/systemd/system/docker.service.d/proxy.conf << EOF
 [Service]
-Environment="HTTP_PROXY=$http_proxy" "HTTPS_PROXY=$http_proxy" "NO_PROXY=$no_proxy"
+Environment="HTTP_PROXY=$unit_proxy" "HTTPS_PROXY=$unit_proxy" "NO_PROXY=$no_proxy"
 EOF
+    chmod 600 /etc/systemd/system/docker.service.d/proxy.conf
     # Builds and containers learn it from the client's configuration, new users from the skeleton.
     for home in /root /etc/skel; do
         mkdir -p $home/.docker
@@ -158,8 +170,11 @@ add_docker_ce() {
     apt install -y ca-certificates curl
     mkdir -p /etc/apt/keyrings
     key=/etc/apt/keyrings/docker.asc
-    curl --fail --silent --show-error --location ${http_proxy:+--proxy "$http_proxy"} \
-        --output $key.new "$key_url" || die "$key_url: not to be had"
+    # By the environment: everybody in the guest may read a command line.
+    (
+        export http_proxy https_proxy="$http_proxy"
+        exec curl --fail --silent --show-error --location --output $key.new "$key_url"
+    ) || die "$key_url: not to be had"
     if [ -n "$key_fingerprint" ]; then
         apt install -y gpg
         gpg --show-keys --with-colons $key.new | grep -qix "fpr:*$key_fingerprint:" ||

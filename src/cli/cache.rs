@@ -95,6 +95,7 @@ fn busy() -> Fault {
 struct Contents {
     layers: Vec<Layer>,
     isos: Vec<media::CachedIso>,
+    rests: Vec<media::Rest>,
     used: BTreeSet<Base>,
 }
 
@@ -110,6 +111,7 @@ impl Contents {
         Ok(Self {
             layers: store.list()?,
             isos: media::list(&app.paths.isos())?,
+            rests: media::rests(&app.paths.isos())?,
             used,
         })
     }
@@ -141,7 +143,13 @@ impl Contents {
             bytes: layer.size(),
             used: self.needs_layer(layer),
         });
-        isos.chain(layers).collect()
+        let rests = self.rests.iter().map(|rest| Entry {
+            kind: rest.kind,
+            name: rest.path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            bytes: rest.bytes,
+            used: false,
+        });
+        isos.chain(rests).chain(layers).collect()
     }
 
     fn prune(&self, store: &Store) -> Result<()> {
@@ -151,6 +159,10 @@ impl Contents {
         }
         for iso in self.isos.iter().filter(|iso| !self.needs_iso(iso)) {
             fs::remove_file(&iso.path)?;
+        }
+        for rest in &self.rests {
+            // One that a download is at stays.
+            media::remove_rest(rest)?;
         }
         Ok(())
     }

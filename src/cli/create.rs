@@ -3,6 +3,7 @@
 use anyhow::Result;
 
 use super::{App, Settings};
+use crate::guest::Definition;
 use crate::host;
 use crate::machine::qemu::arguments::Size;
 use crate::pipeline::{self, Creation};
@@ -27,10 +28,12 @@ impl Args {
     /// # Errors
     /// Whatever stops a stage.
     pub fn run(&self, app: &App) -> Result<()> {
+        // Nobody wants to give a password first and hear of a misspelt key then.
+        let config = app.config(&self.settings)?;
+        Definition::find(&config.guest, config.overrides.as_deref())?.docker_source(&config.docker)?;
         if self.install_missing {
             host::install_missing(&app.cancel, &app.events)?;
         }
-        let config = app.config(&self.settings)?;
         let size = Size {
             cpus: config.machine.cpus,
             memory_mib: config.machine.memory_mib,

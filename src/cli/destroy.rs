@@ -26,7 +26,7 @@ impl Args {
         let instance = app.instance(&self.machine)?;
         instance.require()?;
         let question = format!("Delete the machine {} and all data in it?", instance.name);
-        if !self.yes && !report::confirm(&question)? {
+        if !self.yes && !report::confirm(&question, &app.cancel)? {
             bail!(Fault::new(Cause::Usage, "nothing was deleted").hint("`--yes` deletes without asking"));
         }
         let _lock = instance.lock()?;

@@ -1,7 +1,9 @@
 //! The flags and variables of the configuration, made from its table of settings.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 
@@ -26,8 +28,38 @@ pub fn config_arg() -> Arg {
         .env("PROVISION_CONFIG")
         .hide_env_values(true)
         .value_name("FILE")
-        .value_parser(clap::value_parser!(PathBuf))
+        .value_parser(clap::value_parser!(OsString))
         .help("The configuration file [default: ./provision.toml, if there is one]")
+}
+
+/// The configuration file asked for.
+///
+/// # Errors
+/// When the flag has no value.
+pub fn config_of(matches: &ArgMatches) -> Result<Option<PathBuf>, clap::Error> {
+    match matches.get_one::<OsString>(CONFIG) {
+        Some(_) if is_unset(matches, CONFIG) => Ok(None),
+        Some(path) if path.is_empty() => Err(invalid(CONFIG, "the path is empty")),
+        path => Ok(path.map(PathBuf::from)),
+    }
+}
+
+/// Whether the value of `arg` comes from a variable that is empty: one that is not set, as for most programs. An empty
+/// flag is an error, as nobody means the default by it.
+pub fn is_unset(matches: &ArgMatches, arg: &str) -> bool {
+    let variable = matches.value_source(arg) == Some(ValueSource::EnvVariable);
+    variable
+        && matches
+            .get_raw(arg)
+            .is_some_and(|mut values| values.all(std::ffi::OsStr::is_empty))
+}
+
+/// The error of a flag, or of its variable, with a value that will not do.
+pub fn invalid(flag: &str, reason: &str) -> clap::Error {
+    clap::Error::raw(
+        ErrorKind::ValueValidation,
+        format!("invalid value for '--{flag}': {reason}\n"),
+    )
 }
 
 /// The flag of one setting.
@@ -60,8 +92,7 @@ impl FromArgMatches for Settings {
         let given = specs.filter_map(|(setting, (flag, variable))| {
             let text = matches.get_one::<String>(flag)?.clone();
             let place = match matches.value_source(flag)? {
-                // An empty variable is one that is not set, as for most programs.
-                ValueSource::EnvVariable if text.is_empty() => return None,
+                _ if is_unset(matches, flag) => return None,
                 ValueSource::EnvVariable => Place::Variable(variable.to_owned()),
                 _ => Place::Flag(format!("--{flag}")),
             };
@@ -69,7 +100,7 @@ impl FromArgMatches for Settings {
         });
         Ok(Self {
             given: given.collect(),
-            config: matches.get_one(CONFIG).cloned(),
+            config: config_of(matches)?,
         })
     }
 

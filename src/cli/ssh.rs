@@ -1,5 +1,7 @@
 //! `provision ssh`
 
+use std::io::{self, IsTerminal as _};
+
 use anyhow::{Context as _, Result};
 
 use super::{App, Machine};
@@ -25,7 +27,10 @@ impl Args {
         let instance = app.instance(&self.machine)?;
         let record = operate::running(&instance)?;
         let target = operate::target(&instance, &record)?;
-        let line = ssh::command_line(&target, &instance.identity(), &self.command).context("quoting the command")?;
+        // As for a shell; where either end is a pipe or a file, a terminal would change what goes through it.
+        let terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
+        let line = ssh::command_line(&target, &instance.identity(), &self.command, terminal);
+        let line = line.context("quoting the command")?;
         app.reporter.end();
         Err(process::replace(&line))
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::problem::{Place, Problem};
 use super::setting::{Given, Setting};
-use super::types::{Config, Docker, Hardware, IsoChoice, Location, Login, MachineName, Network, Ports, Project};
+use super::types::{Config, Docker, Hardware, IsoChoice, Location, Login, MachineName, Network, Ports, Project, Proxy};
 use super::{project, value};
 
 /// What a configuration is seen against.
@@ -52,11 +52,11 @@ impl Resolver<'_> {
         let machine = self.machine();
         let ports = self.ports();
         let docker = Docker {
-            source: self.take(Setting::DockerSource, value::choice).unwrap_or_default(),
+            source: self.take(Setting::DockerSource, value::choice),
             registry_mirror: self.take(Setting::RegistryMirror, value::guest_url),
         };
         let network = Network {
-            http_proxy: self.take(Setting::HttpProxy, value::guest_url),
+            http_proxy: self.take(Setting::HttpProxy, value::guest_url).map(Proxy::new),
             dns: self.take(Setting::Dns, value::addresses).unwrap_or_default(),
             debian_mirror: self.take(Setting::DebianMirror, value::guest_url),
         };

@@ -117,7 +117,7 @@ pub const SETTINGS: [Spec; 24] = {
         both(S::SshPort, ("ports", "ssh"), Number, ("ssh-port", "PROVISION_SSH_PORT"), "PORT",
             "The port on 127.0.0.1 for SSH [default: a free one]"),
         both(S::DockerSource, ("docker", "source"), Text, ("docker-source", "PROVISION_DOCKER_SOURCE"), "debian|docker-ce",
-            "Whose Docker packages [default: debian]"),
+            "Whose Docker packages [default: the guest definition's first choice]"),
         both(S::RegistryMirror, ("docker", "registry_mirror"), Text, ("registry-mirror", "PROVISION_REGISTRY_MIRROR"), "URL",
             "A mirror of Docker Hub as the guest reaches it; this host is 10.0.2.2 there"),
         both(S::HttpProxy, ("network", "http_proxy"), Text, ("http-proxy", "PROVISION_HTTP_PROXY"), "URL",

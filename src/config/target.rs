@@ -3,16 +3,16 @@
 use std::path::Path;
 
 use anyhow::Result;
-use fs_err as fs;
 
-use super::file::{self, File};
-use super::setting::Setting;
+use super::file::File;
+use super::problem::Place;
+use super::setting::{Given, Setting};
 use super::types::{Login, MachineName};
 use crate::fault::{Cause, Fault};
 
 /// The machine that a command is about: the one `asked` for by `--name` or `PROVISION_NAME`; else the one that the
-/// configuration file names (by `name`, else by `login`); else the only one of `existing`; else the one named after
-/// the user.
+/// configuration names (by the file's `name`, else by the login, of `PROVISION_LOGIN` or the file); else the only one
+/// of `existing`; else the one named after the user.
 ///
 /// # Errors
 /// [`Cause::Usage`] when that leaves several, [`Cause::Config`] when there is none yet or a name is malformed.
@@ -25,20 +25,33 @@ pub fn machine_name(
     if let Some(name) = asked {
         return Ok(name.clone());
     }
-    let file = match super::file_path(config, cwd) {
-        Some(path) => file::parse(super::FILE_NAME, &fs::read_to_string(&path)?),
-        None => File::default(),
-    };
+    let file = super::read(config, cwd)?.map(|read| read.contents).unwrap_or_default();
     let user = super::host_user().and_then(|user| Login::try_from(user).ok());
-    Ok(choose(&file, user.as_ref(), existing)?)
+    Ok(choose(&file, login_of_environment(), user.as_ref(), existing)?)
 }
 
-fn choose(file: &File, user: Option<&Login>, existing: &[MachineName]) -> Result<MachineName, Fault> {
-    for setting in [Setting::Name, Setting::Login] {
-        if let Some(given) = file.values.iter().find(|given| given.setting == setting) {
-            return MachineName::try_from(given.text.clone())
-                .map_err(|text| Fault::new(Cause::Config, format!("{}: {text}", given.place)));
-        }
+/// What `PROVISION_LOGIN` gives to the commands that have no flag for it.
+fn login_of_environment() -> Option<Given> {
+    let (_, variable) = Setting::Login.spec().flag?;
+    let text = std::env::var(variable).ok().filter(|text| !text.is_empty())?;
+    Some(Given {
+        setting: Setting::Login,
+        text,
+        place: Place::Variable(variable.to_owned()),
+    })
+}
+
+fn choose(
+    file: &File,
+    variable: Option<Given>,
+    user: Option<&Login>,
+    existing: &[MachineName],
+) -> Result<MachineName, Fault> {
+    let of_file = |setting| file.values.iter().find(|given| given.setting == setting).cloned();
+    // As `create` does: a name, wherever it is given, counts more than a login.
+    if let Some(given) = of_file(Setting::Name).or(variable).or_else(|| of_file(Setting::Login)) {
+        return MachineName::try_from(given.text)
+            .map_err(|text| Fault::new(Cause::Config, format!("{}: {text}", given.place)));
     }
     if let [only] = existing {
         return Ok(only.clone());
@@ -58,15 +71,25 @@ fn choose(file: &File, user: Option<&Login>, existing: &[MachineName]) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::file;
 
     #[test]
     fn the_machine_is_the_files_or_the_only_or_ones_own() {
         let name = |text: &str| text.parse::<MachineName>().unwrap();
         let user = Login::try_from("me".to_owned()).unwrap();
-        let chosen = |text: &str, existing: &[&str]| {
+        let given = |text: &str, variable: Option<&str>, existing: &[&str]| {
             let existing: Vec<MachineName> = existing.iter().map(|n| name(n)).collect();
-            choose(&file::parse("f", text), Some(&user), &existing)
+            let variable = variable.map(|text| Given {
+                setting: Setting::Login,
+                text: text.to_owned(),
+                place: Place::Variable("V".to_owned()),
+            });
+            choose(&file::parse("f", text), variable, Some(&user), &existing)
         };
+        let chosen = |text: &str, existing: &[&str]| given(text, None, existing);
+        assert_eq!(given("login = \"l\"", Some("v"), &["a"]), Ok(name("v")));
+        assert_eq!(given("name = \"n\"", Some("v"), &["a"]), Ok(name("n")));
+        assert!(given("", Some(".."), &[]).unwrap_err().message.starts_with("V:"));
         assert_eq!(chosen("name = \"n\"\nlogin = \"l\"", &["a", "b"]), Ok(name("n")));
         assert_eq!(chosen("login = \"l\"", &["a"]), Ok(name("l")));
         assert_eq!(chosen("", &["a"]), Ok(name("a")));

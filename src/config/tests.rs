@@ -95,9 +95,9 @@ sha256 = "{}"
             ssh: Some(2222)
         }
     );
-    assert_eq!(config.docker.source, DockerSource::DockerCe);
+    assert_eq!(config.docker.source, Some(DockerSource::DockerCe));
     assert_eq!(config.docker.registry_mirror.as_deref(), Some("http://10.0.2.2:5000"));
-    assert_eq!(config.network.http_proxy.as_deref(), Some("http://10.0.2.2:3128"));
+    assert_eq!(config.network.http_proxy.unwrap().expose(), "http://10.0.2.2:3128");
     assert_eq!(config.network.dns.len(), 2);
     assert_eq!(
         config.network.debian_mirror.as_deref(),

@@ -167,28 +167,64 @@ impl Ports {
 /// Docker in the guest.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Docker {
-    /// Whose packages.
-    pub source: DockerSource,
+    /// Whose packages; the guest definition's first choice if `None`.
+    pub source: Option<DockerSource>,
     /// A mirror of Docker Hub, as the guest reaches it (10.0.2.2 is this host).
     pub registry_mirror: Option<String>,
 }
 
 /// Whose Docker packages are installed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum DockerSource {
     /// The distribution's own.
-    #[default]
     Debian,
     /// Docker's own repository.
     DockerCe,
+}
+
+impl fmt::Display for DockerSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Debian => "debian",
+            Self::DockerCe => "docker-ce",
+        })
+    }
+}
+
+/// A proxy's address. It may hold a password, so it is shown without one, for debugging too.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Proxy(String);
+
+impl Proxy {
+    /// Takes an address that was looked at.
+    pub const fn new(url: String) -> Self {
+        Self(url)
+    }
+
+    /// The whole address, for those who use the proxy.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&super::value::bare(&self.0))
+    }
+}
+
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Proxy({self})")
+    }
 }
 
 /// How the guest reaches the network.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Network {
     /// A proxy for the installer, apt, the engine and builds, as the guest reaches it.
-    pub http_proxy: Option<String>,
+    pub http_proxy: Option<Proxy>,
     /// Name servers; QEMU's own forwarder if empty.
     pub dns: Vec<IpAddr>,
     /// The Debian mirror; the installer's default if `None`.

@@ -107,12 +107,23 @@ pub fn addresses(text: &str) -> Result<Vec<IpAddr>, String> {
         .collect()
 }
 
+/// An address without a user name and password, for messages. It may be malformed in any way.
+pub fn bare(text: &str) -> String {
+    let start = text.find("://").map_or(0, |place| place + 3);
+    match text.rfind('@') {
+        Some(end) if end >= start => format!("{}{}", &text[..start], &text[end + 1..]),
+        Some(end) => text[end + 1..].to_owned(),
+        None => text.to_owned(),
+    }
+}
+
 /// An http or https address that this program opens itself.
 pub fn url(text: &str) -> Result<String, String> {
-    let wrong = || format!("`{text}` is not an http or https address");
+    let wrong = || format!("`{}` is not an http or https address", bare(text));
     // The URL standard drops tabs and line ends silently; here they would end up in files of the guest.
     if text.contains(|c: char| c.is_whitespace() || c.is_control() || "\"'\\`$".contains(c)) {
-        return Err(wrong());
+        let reason = "blanks, quotes, backslashes and dollar signs must be percent-encoded";
+        return Err(format!("{}: {reason}", wrong()));
     }
     let url = reqwest::Url::parse(text).map_err(|_| wrong())?;
     if matches!(url.scheme(), "http" | "https") && url.has_host() {
@@ -129,6 +140,7 @@ pub fn guest_url(text: &str) -> Result<String, String> {
     let host = parsed.host_str().unwrap_or_default().trim_matches(['[', ']']);
     let loopback = host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
     if loopback {
+        let text = bare(&text);
         let text = format!("`{text}` is the guest itself when seen from the guest; this host is 10.0.2.2 there");
         return Err(text);
     }
@@ -254,6 +266,30 @@ mod tests {
             assert!(guest_url(own).unwrap_err().contains("10.0.2.2"), "{own}");
             assert!(url(own).is_ok());
         }
+    }
+
+    #[test]
+    fn no_message_shows_a_password() {
+        for (text, shown) in [
+            ("http://user:p@w!&@proxy:3128/", "http://proxy:3128/"),
+            ("user:pw@proxy", "proxy"),
+            ("user:pw@http://proxy", "http://proxy"),
+            ("http://proxy:3128", "http://proxy:3128"),
+        ] {
+            assert_eq!(bare(text), shown);
+        }
+        for wrong in [
+            "ftp://user:hidden@proxy",
+            "http://user:hid$den@proxy",
+            "user:hidden@proxy:3128",
+            "http://user:hidden@",
+            "http://user:hid/den@proxy",
+            "http://user:hidden@127.0.0.1:3128",
+        ] {
+            let error = guest_url(wrong).unwrap_err();
+            assert!(!error.contains("hid") && !error.contains("user"), "{error}");
+        }
+        assert!(guest_url("http://user:p!w&x@proxy:3128").is_ok());
     }
 
     #[test]

@@ -123,7 +123,9 @@ fn preseed(network: &Network) -> Result<String> {
             timezone => "UTC",
             packages => PACKAGES,
             mirror => mirror.map(|Mirror { protocol, host, directory }| context! { protocol, host, directory }),
-            http_proxy => network.http_proxy.as_deref(),
+            // Without a password: the installer's logs keep every answer, and it uses no network. The docker stage
+            // writes the whole address down.
+            http_proxy => network.http_proxy.as_ref().map(ToString::to_string),
         },
     );
     text.context("rendering the preseed")
@@ -157,6 +159,7 @@ fn mirror(url: &str) -> Result<Mirror> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Proxy;
 
     #[test]
     fn a_mirror_is_taken_apart() {
@@ -180,11 +183,12 @@ mod tests {
         assert!(default.contains("base-installer/includes string linux-image-amd64 initramfs-tools"));
         let network = Network {
             debian_mirror: Some("https://mirror.example.org/debian".into()),
-            http_proxy: Some("http://10.0.2.2:3128".into()),
+            http_proxy: Some(Proxy::new("http://user:hidden@10.0.2.2:3128".into())),
             dns: vec![],
         };
         let text = preseed(&network).unwrap();
         assert!(text.contains("d-i mirror/https/hostname string mirror.example.org\n"));
         assert!(text.contains("d-i mirror/http/proxy string http://10.0.2.2:3128\n"));
+        assert!(!text.contains("hidden"));
     }
 }

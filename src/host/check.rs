@@ -14,6 +14,9 @@ use crate::process::{self, CommandLine};
 /// How long `--version` may take on a loaded host.
 const LIMIT: Duration = Duration::from_secs(30);
 
+/// OpenSSH's client.
+pub const SSH: &str = "ssh";
+
 /// A program that the host must have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Requirement {
@@ -21,18 +24,28 @@ pub struct Requirement {
     pub program: &'static str,
     /// The oldest version that serves, if that matters.
     pub least: Option<Version>,
+    /// The flag by which it tells its version.
+    pub version: &'static str,
 }
 
 /// What the tool needs on the host.
-pub const fn requirements() -> [Requirement; 2] {
+pub const fn requirements() -> [Requirement; 3] {
     [
         Requirement {
             program: "qemu-system-x86_64",
             least: Some(Version::LEAST_QEMU),
+            version: "--version",
         },
         Requirement {
             program: "qemu-img",
             least: None,
+            version: "--version",
+        },
+        // For `provision ssh`.
+        Requirement {
+            program: SSH,
+            least: None,
+            version: "-V",
         },
     ]
 }
@@ -105,17 +118,17 @@ impl Finding {
 /// When the user interrupts.
 pub fn findings(cancel: &Cancel) -> Result<Vec<Finding>> {
     let look = |requirement: Requirement| {
-        let state = process::find(requirement.program)
-            .map_or(Ok(State::Absent), |path| examine(path, requirement.least, cancel))?;
+        let state =
+            process::find(requirement.program).map_or(Ok(State::Absent), |path| examine(path, &requirement, cancel))?;
         let program = requirement.program;
         Ok(Finding { program, state })
     };
     requirements().into_iter().map(look).collect()
 }
 
-fn examine(path: PathBuf, least: Option<Version>, cancel: &Cancel) -> Result<State> {
-    Ok(match version(&path, cancel) {
-        Ok(version) if least.is_some_and(|least| version < least) => State::TooOld { path, version },
+fn examine(path: PathBuf, requirement: &Requirement, cancel: &Cancel) -> Result<State> {
+    Ok(match version(&path, requirement.version, cancel) {
+        Ok(version) if requirement.least.is_some_and(|least| version < least) => State::TooOld { path, version },
         Ok(version) => State::Present { path, version },
         Err(error) if Fault::of(&error).is_some_and(|f| f.cause == Cause::Interrupted) => return Err(error),
         Err(error) => {
@@ -125,10 +138,12 @@ fn examine(path: PathBuf, least: Option<Version>, cancel: &Cancel) -> Result<Sta
     })
 }
 
-fn version(path: &Path, cancel: &Cancel) -> Result<Version> {
-    let line = CommandLine::new(path, ["--version"]);
+fn version(path: &Path, flag: &str, cancel: &Cancel) -> Result<Version> {
+    let line = CommandLine::new(path, [flag]);
     let finished = process::run(&line, LIMIT, cancel)?;
-    let printed = String::from_utf8_lossy(&finished.stdout);
+    // OpenSSH's goes to standard error.
+    let bytes = [finished.stdout, finished.stderr].concat();
+    let printed = String::from_utf8_lossy(&bytes);
     Version::parse(&printed).ok_or_else(|| anyhow::anyhow!("it does not say its version: {}", printed.trim()))
 }
 
@@ -142,12 +157,13 @@ mod tests {
         let path = dir.path().join("qemu-system-x86_64");
         fs_err::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
         fs_err::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-        examine(path, Some(Version::LEAST_QEMU), &Cancel::default()).unwrap()
+        examine(path, &requirements()[0], &Cancel::default()).unwrap()
     }
 
     #[test]
     fn this_host_has_what_is_needed() {
         let findings = findings(&Cancel::default()).unwrap();
+        assert!(findings.iter().any(|finding| finding.program == SSH));
         assert!(findings.iter().all(Finding::is_present), "{findings:?}");
     }
 

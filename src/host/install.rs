@@ -26,7 +26,7 @@ pub fn require(cancel: &Cancel) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    let Some(remedy) = remedy(cancel)? else {
+    let Some(remedy) = remedy(&missing, cancel)? else {
         return Err(no_manager(&missing).into());
     };
     let hint = format!("run `{}`\nor let `--install-missing` do it", remedy.typed());
@@ -43,7 +43,7 @@ pub fn install_missing(cancel: &Cancel, events: &Events) -> Result<()> {
     if before.is_empty() {
         return Ok(());
     }
-    let Some(remedy) = remedy(cancel)? else {
+    let Some(remedy) = remedy(&before, cancel)? else {
         return Err(no_manager(&before).into());
     };
     events.note(format!("installing what this host lacks: {}", names(&before)));
@@ -77,12 +77,16 @@ fn lacks(missing: &[Finding]) -> String {
 
 fn no_manager(missing: &[Finding]) -> Fault {
     let known: Vec<&str> = Manager::ALL.iter().map(|manager| manager.program()).collect();
-    let hint = format!("install QEMU by hand; none of {} is here", known.join(", "));
+    let hint = format!(
+        "install {} by hand; none of {} is here",
+        names(missing),
+        known.join(", ")
+    );
     Fault::new(Cause::HostMissing, lacks(missing)).hint(hint)
 }
 
 /// What to do on this host; `None` when it has no known package manager.
-fn remedy(cancel: &Cancel) -> Result<Option<Remedy>> {
+fn remedy(missing: &[Finding], cancel: &Cancel) -> Result<Option<Remedy>> {
     let Some(manager) = Manager::ALL.into_iter().find(|m| process::find(m.program()).is_some()) else {
         return Ok(None);
     };
@@ -94,8 +98,10 @@ fn remedy(cancel: &Cancel) -> Result<Option<Remedy>> {
         String::new()
     };
     let root = rustix::process::geteuid().is_root();
+    let programs: Vec<&str> = missing.iter().map(|finding| finding.program).collect();
     Ok(Some(Remedy::new(
         manager,
+        &programs,
         &Os::of_host(),
         &targets,
         has_lists(manager),

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::backports::{self, Source};
+use super::check::SSH;
 use super::os::Os;
 use crate::process::CommandLine;
 
@@ -36,9 +37,29 @@ impl Manager {
         }
     }
 
-    /// The packages that hold `qemu-system-x86_64` and `qemu-img`. Always all of them: on Debian the versions of both
-    /// packages must agree, and apt would remove one to upgrade the other alone.
-    pub const fn packages(self) -> &'static [&'static str] {
+    /// The packages that hold what is missing. QEMU's are always all of them: on Debian the versions of both packages
+    /// must agree, and apt would remove one to upgrade the other alone. What is not missing is left alone: OpenSSH's
+    /// client must agree with its server.
+    fn packages(self, missing: &[&str]) -> Vec<&'static str> {
+        let qemu = missing.iter().any(|program| *program != SSH);
+        let ssh = missing.contains(&SSH);
+        let packages = [(qemu, self.qemu()), (ssh, self.ssh())];
+        let needed = packages.into_iter().filter(|(needed, _)| *needed);
+        needed.flat_map(|(_, packages)| packages).copied().collect()
+    }
+
+    /// The packages that hold `ssh`; macOS has it.
+    const fn ssh(self) -> &'static [&'static str] {
+        match self {
+            Self::Apt => &["openssh-client"],
+            Self::Dnf => &["openssh-clients"],
+            Self::Pacman | Self::Brew => &["openssh"],
+            Self::Apk => &["openssh-client-default"],
+        }
+    }
+
+    /// The packages that hold `qemu-system-x86_64` and `qemu-img`.
+    const fn qemu(self) -> &'static [&'static str] {
         match self {
             Self::Apt => &["qemu-system-x86", "qemu-utils"],
             Self::Dnf => &["qemu-system-x86-core", "qemu-img"],
@@ -77,6 +98,8 @@ impl Manager {
 pub struct Remedy {
     /// By which manager.
     pub manager: Manager,
+    /// Which packages.
+    pub packages: Vec<&'static str>,
     /// Whether its lists of packages must be read first.
     pub update: bool,
     /// A release other than the installed one to take the packages from.
@@ -88,15 +111,18 @@ pub struct Remedy {
 }
 
 impl Remedy {
-    /// For a host that runs `os`; `targets` is what `apt-get indextargets` prints, where there is apt. `lists` tells
-    /// whether lists of packages are there.
-    pub fn new(manager: Manager, os: &Os, targets: &str, lists: bool, root: bool) -> Self {
-        let backports = manager == Manager::Apt && os.needs_backports();
+    /// For a host that runs `os` and lacks the programs `missing`; `targets` is what `apt-get indextargets` prints,
+    /// where there is apt. `lists` tells whether lists of packages are there.
+    pub fn new(manager: Manager, missing: &[&str], os: &Os, targets: &str, lists: bool, root: bool) -> Self {
+        let packages = manager.packages(missing);
+        let qemu = manager.qemu().iter().any(|package| packages.contains(package));
+        let backports = manager == Manager::Apt && os.needs_backports() && qemu;
         let source = backports
             .then(|| backports::missing_source(targets, &os.codename))
             .flatten();
         Self {
             manager,
+            packages,
             update: source.is_some() || !lists,
             suite: backports.then(|| backports::suite(&os.codename)),
             source,
@@ -152,7 +178,7 @@ impl Remedy {
     fn install_command(&self) -> CommandLine {
         let release = self.suite.iter().flat_map(|suite| ["-t", suite.as_str()]);
         let args = self.manager.install().iter().copied();
-        let args = args.chain(release).chain(self.manager.packages().iter().copied());
+        let args = args.chain(release).chain(self.packages.iter().copied());
         CommandLine::new(self.manager.program(), args)
     }
 
@@ -171,6 +197,8 @@ mod tests {
 
     const TARGETS: &str =
         "Created-By: Packages\nComponent: main\nRelease: bookworm\nRepo-URI: http://mirror.test/debian/";
+
+    const QEMU: &[&str] = &["qemu-system-x86_64"];
 
     fn os(id: &str, codename: &str) -> Os {
         Os {
@@ -195,16 +223,45 @@ mod tests {
             (Manager::Apk, "sudo apk add qemu-system-x86_64 qemu-img"),
             (Manager::Brew, "brew install qemu"),
         ] {
-            let remedy = Remedy::new(manager, &none, "", true, false);
+            let remedy = Remedy::new(manager, QEMU, &none, "", true, false);
             assert_eq!(remedy.typed(), expected);
-            let root = Remedy::new(manager, &none, "", true, true);
+            let root = Remedy::new(manager, QEMU, &none, "", true, true);
             assert_eq!(root.typed(), expected.trim_start_matches("sudo "));
         }
     }
 
     #[test]
+    fn the_ssh_client_is_installed_where_it_is_missing() {
+        let none = os("", "");
+        for (manager, package) in [
+            (Manager::Apt, "openssh-client"),
+            (Manager::Dnf, "openssh-clients"),
+            (Manager::Pacman, "openssh"),
+            (Manager::Apk, "openssh-client-default"),
+            (Manager::Brew, "openssh"),
+        ] {
+            let alone = Remedy::new(manager, &["ssh"], &none, "", true, true).typed();
+            assert!(
+                alone.ends_with(&format!(" {package}")) && !alone.contains("qemu"),
+                "{alone}"
+            );
+            let both = Remedy::new(manager, &["qemu-img", "ssh"], &none, "", true, true).typed();
+            assert!(
+                both.ends_with(&format!(" {package}")) && both.contains("qemu"),
+                "{both}"
+            );
+        }
+        // Backports are QEMU's.
+        let alone = Remedy::new(Manager::Apt, &["ssh"], &os("debian", "bookworm"), TARGETS, true, true);
+        assert_eq!(
+            alone.typed(),
+            "apt-get install -y --no-install-recommends openssh-client"
+        );
+    }
+
+    #[test]
     fn empty_lists_are_read_first() {
-        let remedy = Remedy::new(Manager::Apt, &os("ubuntu", "noble"), "", false, false);
+        let remedy = Remedy::new(Manager::Apt, QEMU, &os("ubuntu", "noble"), "", false, false);
         assert_eq!(
             remedy.typed(),
             "sudo apt-get update && sudo apt-get install -y --no-install-recommends qemu-system-x86 qemu-utils"
@@ -213,7 +270,7 @@ mod tests {
 
     #[test]
     fn debian_12_takes_both_packages_from_backports() {
-        let remedy = Remedy::new(Manager::Apt, &os("debian", "bookworm"), TARGETS, true, false);
+        let remedy = Remedy::new(Manager::Apt, QEMU, &os("debian", "bookworm"), TARGETS, true, false);
         insta::assert_snapshot!(remedy.typed(), @"echo 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://mirror.test/debian/ bookworm-backports main' | sudo tee /etc/apt/sources.list.d/provision-backports.list && sudo apt-get update && sudo apt-get install -y --no-install-recommends -t bookworm-backports qemu-system-x86 qemu-utils");
         let commands = remedy.commands(Some(Path::new("/tmp/x")));
         let lines: Vec<String> = commands.iter().map(ToString::to_string).collect();
@@ -230,7 +287,7 @@ mod tests {
     #[test]
     fn a_known_backports_suite_is_not_added() {
         let targets = format!("{TARGETS}\n\n{}", TARGETS.replace("bookworm", "bookworm-backports"));
-        let remedy = Remedy::new(Manager::Apt, &os("debian", "bookworm"), &targets, true, true);
+        let remedy = Remedy::new(Manager::Apt, QEMU, &os("debian", "bookworm"), &targets, true, true);
         assert_eq!(remedy.source, None);
         assert_eq!(
             remedy.typed(),

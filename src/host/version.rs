@@ -1,4 +1,4 @@
-//! QEMU's version.
+//! A program's version.
 
 use std::fmt;
 
@@ -19,9 +19,10 @@ impl Version {
     pub const LEAST_QEMU: Self = Self { major: 8, minor: 2 };
 
     /// Reads what QEMU's programs print for `--version`: `QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds-2)`,
-    /// `qemu-img version 8.2.2`.
+    /// `qemu-img version 8.2.2`; and OpenSSH's for `-V`: `OpenSSH_9.2p1 Debian-2+deb12u7, OpenSSL 3.0.17`.
     pub fn parse(printed: &str) -> Option<Self> {
-        let (_, rest) = printed.lines().next()?.split_once("version ")?;
+        let line = printed.lines().next()?;
+        let (_, rest) = line.split_once("version ").or_else(|| line.split_once("OpenSSH_"))?;
         let mut numbers = rest.split(|c: char| !c.is_ascii_digit());
         Some(Self {
             major: numbers.next()?.parse().ok()?,
@@ -61,6 +62,8 @@ mod tests {
             ("QEMU emulator version 9.2.50 (v9.1.0-1-gabc)", Some((9, 2))),
             ("QEMU emulator version 10.1rc1", Some((10, 1))),
             ("qemu-img version 9.0.1 (qemu-9.0.1-1.fc40)", Some((9, 0))),
+            ("OpenSSH_9.2p1 Debian-2+deb12u7, OpenSSL 3.0.17", Some((9, 2))),
+            ("OpenSSH_10.0p2, LibreSSL 3.3.6", Some((10, 0))),
             ("", None),
             ("QEMU emulator version", None),
             ("QEMU emulator version ten", None),

@@ -12,6 +12,7 @@ use reqwest::blocking::{Client, Response};
 use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use crate::cancel::Cancel;
+use crate::fault::{Cause, Fault};
 use crate::wait::{self, Wait};
 
 /// How many bytes are taken from the connection at once, and how many such blocks may wait for the reader: enough
@@ -87,6 +88,14 @@ pub enum HttpError {
         /// What went wrong.
         reason: String,
     },
+    /// An answer that is something else than the file, as login pages and some proxies give.
+    #[error("{url} is not what it should be: {reason}")]
+    Other {
+        /// What was asked for.
+        url: String,
+        /// What it is instead.
+        reason: String,
+    },
     /// The answer is larger than what was asked for can be.
     #[error("{url} is larger than {limit} bytes")]
     TooLarge {
@@ -109,7 +118,7 @@ impl HttpError {
             Self::Unreachable { .. } | Self::Broken { .. } => true,
             // Request Timeout, Too Early, Too Many Requests, and the server's own troubles.
             Self::Status { status, .. } => matches!(status, 408 | 425 | 429 | 500..=599),
-            Self::Address(_) | Self::Untrusted { .. } | Self::TooLarge { .. } => false,
+            Self::Address(_) | Self::Untrusted { .. } | Self::Other { .. } | Self::TooLarge { .. } => false,
         }
     }
 
@@ -153,7 +162,7 @@ impl Http {
     /// A client that gives up when `cancel` is raised.
     ///
     /// # Errors
-    /// When the host's store of certificate authorities cannot be read.
+    /// A [`Cause::Network`] fault when the host has no store of certificate authorities.
     pub fn new(patience: Patience, cancel: &Cancel) -> Result<Self> {
         // Fails only when there is one already, which serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -166,7 +175,7 @@ impl Http {
             builder = builder.no_proxy();
         }
         Ok(Self {
-            client: builder.build().context("setting up HTTPS")?,
+            client: builder.build().map_err(no_client)?,
             cancel: cancel.clone(),
             patience,
         })
@@ -237,7 +246,7 @@ impl Http {
     /// The whole of the small text file `url`.
     ///
     /// # Errors
-    /// [`HttpError`], when it is larger than `limit` bytes or no UTF-8, or an interruption.
+    /// [`HttpError`], also when it is larger than `limit` bytes, no UTF-8 or a web page; or an interruption.
     pub fn text(&self, url: &str, limit: u64) -> Result<String> {
         let bytes = self.retry(|| {
             let mut answer = self.get(url, HeaderMap::new())?;
@@ -251,7 +260,15 @@ impl Http {
             }
             Ok(bytes)
         })?;
-        String::from_utf8(bytes).with_context(|| format!("reading {} as text", shown(url)))
+        let other = |reason: &str| HttpError::Other {
+            url: shown(url),
+            reason: reason.to_owned(),
+        };
+        let text = String::from_utf8(bytes).map_err(|_| other("it is no text"))?;
+        if text.trim_start().starts_with('<') {
+            return Err(other("it is a web page").into());
+        }
+        Ok(text)
     }
 }
 
@@ -366,6 +383,13 @@ fn pump(mut response: Response, to: &SyncSender<std::io::Result<Vec<u8>>>) {
             break;
         }
     }
+}
+
+fn no_client(error: reqwest::Error) -> anyhow::Error {
+    let reason = chain(&error);
+    let fault = Fault::new(Cause::Network, format!("HTTPS cannot be set up: {reason}"));
+    let hint = "install the package ca-certificates, or name a file of trusted certificates in SSL_CERT_FILE";
+    anyhow::Error::new(error).context(fault.hint(hint))
 }
 
 fn unreachable(url: String, error: reqwest::Error) -> HttpError {

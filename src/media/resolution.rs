@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::digest::parse_sums;
-use super::http::{self, Http};
+use super::http::{self, Http, HttpError};
 use super::release::{Chosen, Release, address};
 use super::{signature, store, unreachable};
 use crate::event::{Events, Stage};
@@ -19,6 +19,9 @@ const FRESH: Duration = Duration::from_secs(24 * 3600);
 
 /// Checksum files and signatures are far smaller, in bytes.
 const LIMIT: u64 = 4 << 20;
+
+/// How an armoured signature begins (RFC 9580, 6.2.1). What has not even this is no signature that could be wrong.
+const ARMOUR: &str = "-----BEGIN PGP SIGNATURE-----";
 
 /// The current ISO of a guest definition, vouched for by a signature.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,6 +110,11 @@ fn ask(release: &Release, key: &[u8], directory: &str, http: &Http) -> Result<(K
         sums: text(&release.sums)?,
         signature: text(&release.signature)?,
     };
+    if !kept.signature.contains(ARMOUR) {
+        let url = http::shown(&address(directory, &release.signature));
+        let reason = "it is no OpenPGP signature".to_owned();
+        return Err(unreachable(HttpError::Other { url, reason }.into()));
+    }
     let resolved = kept.verify(release, key)?;
     Ok((kept, resolved))
 }

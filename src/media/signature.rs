@@ -47,7 +47,6 @@ pub fn verify(data: &[u8], signature: &[u8], keys: &[u8]) -> Result<Signed> {
 ///
 /// # Errors
 /// When they cannot be read.
-#[cfg(test)]
 pub fn fingerprints(keys: &[u8]) -> Result<Vec<String>> {
     Ok(parse_keys(keys)?.iter().map(|key| name(&key.primary_key)).collect())
 }

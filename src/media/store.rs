@@ -5,6 +5,7 @@
 //! | `sha512-4b4c60…/NAME.iso` | an ISO that was verified when it was put there; the folder is named after its digest |
 //! | `sha512-4b4c60…/iso.json` | what is known about it: [`CachedIso`] |
 //! | `sha512-4b4c60…/NAME.iso.part`, `….part.json` | a download that has not ended |
+//! | `sha512-4b4c60…/NAME.iso.damaged` | an ISO that changed, until there is a sound one |
 //! | `sha512-4b4c60…/lock` | held by who downloads or checks it |
 //! | `resolved/….json` | the last checksum file of a guest definition, with its signature |
 //! | `local/….json` | the checksum of a file that the user gave with `--iso`, with its size and time |
@@ -18,8 +19,10 @@ use serde::{Deserialize, Serialize};
 
 use super::Origin;
 use super::digest::Digest;
+use crate::lock::Lock;
 
 const RECORD: &str = "iso.json";
+const LOCK: &str = "lock";
 
 /// Where one ISO is or will be.
 #[derive(Debug, Clone)]
@@ -54,7 +57,7 @@ impl Place {
 
     /// What is locked by who works here.
     pub fn lock(&self) -> PathBuf {
-        self.folder.join("lock")
+        self.folder.join(LOCK)
     }
 
     /// Puts the complete and verified download in its place.
@@ -68,6 +71,17 @@ impl Place {
         super::download::discard(&self.part())?;
         write(&self.folder.join(RECORD), record)?;
         remove(&self.damaged())
+    }
+
+    /// Writes down what is known about the ISO, if that was lost: without it the ISO belongs to nothing.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn restore_record(&self, record: impl FnOnce() -> Result<Record>) -> Result<()> {
+        if record_in(&self.folder).is_some() {
+            return Ok(());
+        }
+        write(&self.folder.join(RECORD), &record()?)
     }
 
     /// Takes a damaged ISO out of the way.
@@ -111,13 +125,85 @@ pub struct CachedIso {
 /// When the folder cannot be read.
 pub fn list(cache: &Path) -> Result<Vec<CachedIso>> {
     let mut found = Vec::new();
-    if cache.exists() {
-        for entry in fs::read_dir(cache)? {
-            found.extend(record_in(&entry?.path()));
+    for folder in folders(cache)? {
+        found.extend(record_in(&folder));
+    }
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(found)
+}
+
+/// A file in the cache that is no ISO to use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rest {
+    /// What it is, in a word or two.
+    pub kind: &'static str,
+    /// The file.
+    pub path: PathBuf,
+    /// Its size in bytes.
+    pub bytes: u64,
+}
+
+/// What lies in the folder `cache` beside the ISOs of [`list`]: downloads that did not end, damaged ISOs, ISOs of which
+/// nothing is known.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub fn rests(cache: &Path) -> Result<Vec<Rest>> {
+    let mut found = Vec::new();
+    for folder in folders(cache)? {
+        let iso = record_in(&folder).map(|iso| iso.path);
+        for entry in fs::read_dir(&folder)? {
+            let entry = entry?;
+            let path = entry.path();
+            let data = entry.metadata()?;
+            if let Some(kind) = kind_of(&path).filter(|_| data.is_file() && Some(&path) != iso.as_ref()) {
+                let bytes = data.len();
+                found.push(Rest { kind, path, bytes });
+            }
         }
     }
     found.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(found)
+}
+
+/// Removes a rest, with what is noted about it; whether it was. Nothing is removed from under a download that runs.
+///
+/// # Errors
+/// When it cannot be removed.
+pub fn remove_rest(rest: &Rest) -> Result<bool> {
+    let folder = rest.path.parent().unwrap_or(&rest.path);
+    let Some(_lock) = Lock::try_take(&folder.join(LOCK))? else {
+        return Ok(false);
+    };
+    super::download::discard(&rest.path)?;
+    Ok(true)
+}
+
+/// The folders that hold ISOs: those named after a digest.
+fn folders(cache: &Path) -> Result<Vec<PathBuf>> {
+    if !cache.exists() {
+        return Ok(Vec::new());
+    }
+    let named = |path: &Path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        path.is_dir() && (name.starts_with("sha512-") || name.starts_with("sha256-"))
+    };
+    let entries = fs::read_dir(cache)?.map(|entry| Ok(entry?.path()));
+    let paths: Vec<PathBuf> = entries.collect::<Result<_>>()?;
+    Ok(paths.into_iter().filter(|path| named(path)).collect())
+}
+
+/// What a file beside an ISO is; `None` for the small ones that stay.
+fn kind_of(path: &Path) -> Option<&'static str> {
+    let name = path.file_name()?.to_str()?;
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    match extension {
+        _ if name == RECORD || name == LOCK => None,
+        Some("part") => Some("download"),
+        Some("damaged") => Some("damaged"),
+        Some("iso") => Some("ISO"),
+        _ => None,
+    }
 }
 
 fn record_in(folder: &Path) -> Option<CachedIso> {

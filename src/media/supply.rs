@@ -129,7 +129,12 @@ impl Supply<'_> {
     fn fetch(&self, wanted: &Wanted) -> Result<Iso> {
         let place = self.place(wanted);
         let _lock = self.lock(&place, wanted)?;
-        if !self.is_sound(&place, wanted)? {
+        if self.is_sound(&place, wanted)? {
+            place.restore_record(|| {
+                let size = fs_err::metadata(place.iso())?.len();
+                Ok(wanted.record(size, wanted.sources.first().map_or("", String::as_str)))
+            })?;
+        } else {
             self.download(&place, wanted)?;
         }
         Ok(wanted.at(&place))
@@ -194,14 +199,21 @@ impl Supply<'_> {
             download::discard(&part)?;
             return Err(mismatch(url, &wanted.digest, &done.digest, &wanted.origin).into());
         }
-        place.accept(&Record {
-            name: wanted.name.clone(),
-            digest: done.digest,
-            size: done.size,
-            origin: wanted.origin.clone(),
+        place.accept(&wanted.record(done.size, url))
+    }
+}
+
+impl Wanted {
+    /// What is written beside it.
+    fn record(&self, size: u64, url: &str) -> Record {
+        Record {
+            name: self.name.clone(),
+            digest: self.digest.clone(),
+            size,
+            origin: self.origin.clone(),
             url: http::shown(url),
             fetched_at: resolution::now(),
-        })
+        }
     }
 }
 

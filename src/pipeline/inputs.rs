@@ -56,12 +56,11 @@ impl Parts {
     /// When a file of the project cannot be read, or the configuration asks for what is not there.
     pub fn gather(config: &Config, paths: &Paths) -> Result<Self> {
         let definition = Definition::find(&config.guest, config.overrides.as_deref())?;
-        let signing_key = definition.signing_key(config.overrides.as_deref())?;
+        let signing_key = definition.signing_key()?;
         let builder = Identity::load_or_create(&paths.builder(), false)?;
         let identity = Identity::load_or_create(&paths.identity(config.login.as_str()), true)?;
         let recipe = definition.recipe(&config.network, &builder)?;
-        let docker_ce = definition.docker_ce.as_ref();
-        let docker = stage::docker::Input::new(&config.docker, &config.network, docker_ce)?;
+        let docker = stage::docker::Input::new(&config.docker, &config.network, &definition)?;
         let project = stage::project::Input {
             tree: Tree::collect(&config.project)?,
             target: config.project.target.clone(),
@@ -87,6 +86,7 @@ impl Parts {
         let Creation {
             config, paths, host, ..
         } = creation;
+        self.definition.tell_trust(&self.signing_key, &host.events)?;
         let start = Instant::now();
         let stage = Stage::Media;
         host.events.emit(Event::StageStarted {
@@ -121,7 +121,7 @@ impl Parts {
                 Stage::Install,
                 stage::install::inputs(&self.recipe, iso_digest, disk_gib),
             ),
-            (Stage::Docker, self.docker.inputs()),
+            (Stage::Docker, self.docker.inputs(&secret)),
             (Stage::Account, stage::account::inputs(&config.login, &self.identity)),
             (
                 Stage::Project,

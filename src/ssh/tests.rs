@@ -436,11 +436,29 @@ fn the_openssh_client_gets_in_with_the_same_keys() {
     let sshd = Sshd::start();
     drop(sshd.session());
     let words = ["sh", "-c", "echo \"$1\"; exit 3", "sh", "two  words"].map(String::from);
-    let line = command_line(&sshd.target(), &sshd.identity_dir(), &words).unwrap();
+    let line = command_line(&sshd.target(), &sshd.identity_dir(), &words, false).unwrap();
     let run = line.command().output().unwrap();
     let stderr = String::from_utf8_lossy(&run.stderr).into_owned();
     assert_eq!((run.status.code(), stderr.as_str()), (Some(3), ""), "{}", sshd.log());
     assert_eq!(run.stdout, b"two  words\n");
+}
+
+#[test]
+fn a_command_for_a_person_has_a_terminal() {
+    let sshd = Sshd::start();
+    drop(sshd.session());
+    for (terminal, answer) in [(true, "a terminal"), (false, "none")] {
+        let words = ["sh", "-c", "test -t 1 && echo a terminal || echo none"].map(String::from);
+        let line = command_line(&sshd.target(), &sshd.identity_dir(), &words, terminal).unwrap();
+        // script(1) gives the client a terminal of its own.
+        let run = Command::new("script")
+            .args(["--quiet", "--return", "--command", &line.to_string(), "/dev/null"])
+            .stdin(std::process::Stdio::null())
+            .output()
+            .unwrap();
+        let printed = String::from_utf8_lossy(&run.stdout);
+        assert!(printed.contains(answer), "{printed} {}", sshd.log());
+    }
 }
 
 #[test]
@@ -473,7 +491,7 @@ fn the_client_gets_pinned_keys_and_quoted_words() {
     let table: [(&[&str], &[&str]); 2] = [(&[], &[]), (&["echo", "a  b", "$HOME"], &["echo 'a  b' '$HOME'"])];
     for (command, last) in table {
         let command: Vec<String> = command.iter().map(|&word| word.into()).collect();
-        let line = command_line(&target, Path::new("/m y/100%"), &command).unwrap();
+        let line = command_line(&target, Path::new("/m y/100%"), &command, false).unwrap();
         let expected: Vec<OsString> = common.iter().chain(last).map(Into::into).collect();
         assert_eq!((line.name().as_str(), line.args), ("ssh", expected));
     }

@@ -1,13 +1,15 @@
 //! Installs Docker's engine and compose into the installed guest, over SSH as root.
 
 use anyhow::{Context as _, Result};
+use hmac::Mac as _;
 
 use super::booted::{self, Script};
 use super::{Host, Work};
-use crate::config::{Docker, DockerSource, Network};
+use crate::config::{Docker, DockerSource, Network, Proxy};
 use crate::event::Stage;
 use crate::fault::{Cause, Fault};
-use crate::guest::Repository;
+use crate::guest::Definition;
+use crate::identity::keyed_hash;
 use crate::key::{Inputs, digest};
 use crate::machine::Forward;
 use crate::ssh::Target;
@@ -18,20 +20,22 @@ const SCRIPT: &str = include_str!("../../provision/debian/docker.sh");
 #[derive(Debug, Clone)]
 pub struct Input {
     args: Vec<String>,
+    proxy: Option<Proxy>,
 }
 
 impl Input {
     /// The arguments that follow from the configuration.
     ///
     /// # Errors
-    /// A [`Cause::Config`] fault when the guest has no repository of Docker's own.
-    pub fn new(docker: &Docker, network: &Network, docker_ce: Option<&Repository>) -> Result<Self> {
+    /// A [`Cause::Config`] fault when the guest does not work with the source of packages, or has no repository of
+    /// Docker's own.
+    pub fn new(docker: &Docker, network: &Network, guest: &Definition) -> Result<Self> {
         let mut args = Vec::new();
         let mut option = |name: &str, value: &str| args.extend([name.to_owned(), value.to_owned()]);
-        match docker.source {
+        match guest.docker_source(docker)? {
             DockerSource::Debian => option("--source", "debian"),
             DockerSource::DockerCe => {
-                let repository = docker_ce.with_context(|| {
+                let repository = guest.docker_ce.as_ref().with_context(|| {
                     Fault::new(Cause::Config, "this guest definition names no Docker repository")
                         .hint("leave `source` at \"debian\", or add a [docker_ce] table to the definition")
                 })?;
@@ -44,21 +48,35 @@ impl Input {
         if let Some(mirror) = &docker.registry_mirror {
             option("--registry-mirror", mirror);
         }
-        if let Some(proxy) = &network.http_proxy {
-            option("--http-proxy", proxy);
+        if network.http_proxy.is_some() {
+            option("--http-proxy", "-");
         }
         for server in &network.dns {
             option("--dns", &server.to_string());
         }
-        Ok(Self { args })
+        let proxy = network.http_proxy.clone();
+        Ok(Self { args, proxy })
     }
 
-    /// What the stage reads, for its key.
-    pub fn inputs(&self) -> Inputs {
-        Inputs::from([
+    /// What the stage reads, for its key. The proxy's address may hold a password: a hash keyed by `secret` stands for
+    /// it.
+    pub fn inputs(&self, secret: &[u8; 32]) -> Inputs {
+        let mut inputs = Inputs::from([
             ("docker.sh".to_owned(), digest(SCRIPT.as_bytes())),
             ("docker settings".to_owned(), self.args.join(" ")),
-        ])
+        ]);
+        if let Some(proxy) = &self.proxy {
+            let mut hash = keyed_hash(secret);
+            hash.update(proxy.expose().as_bytes());
+            inputs.insert("http proxy".to_owned(), hex::encode(hash.finalize().into_bytes()));
+        }
+        inputs
+    }
+
+    /// What the script reads from its standard input.
+    fn stdin(&self) -> Vec<u8> {
+        let proxy = self.proxy.as_ref().map(|proxy| format!("{}\n", proxy.expose()));
+        proxy.unwrap_or_default().into_bytes()
     }
 }
 
@@ -80,7 +98,7 @@ pub fn run(host: &Host, work: &Work, forwards: &[Forward], root: &Target, input:
                 name: "docker.sh",
                 text: SCRIPT,
                 args: &input.args,
-                input: &[],
+                input: &input.stdin(),
             };
             booted::run_script(host, work, Stage::Docker, session, &script)
         },
@@ -89,34 +107,111 @@ pub fn run(host: &Host, work: &Work, forwards: &[Forward], root: &Target, input:
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+    use std::path::Path;
+    use std::process::{Command, Output, Stdio};
+
     use super::*;
+
+    fn guest() -> Definition {
+        Definition::find("debian-13", None).unwrap()
+    }
 
     #[test]
     fn settings_become_arguments() {
         let network = Network {
-            http_proxy: Some("http://10.0.2.2:3128".into()),
+            http_proxy: Some(Proxy::new("http://user:hidden@10.0.2.2:3128".into())),
             dns: vec!["9.9.9.9".parse().unwrap(), "1.1.1.1".parse().unwrap()],
             debian_mirror: None,
         };
         let docker = Docker {
-            source: DockerSource::Debian,
+            source: None,
             registry_mirror: Some("http://10.0.2.2:5000".into()),
         };
-        let input = Input::new(&docker, &network, None).unwrap();
+        let input = Input::new(&docker, &network, &guest()).unwrap();
         assert_eq!(
             input.args.join(" "),
             "--source debian --registry-mirror http://10.0.2.2:5000 \
-             --http-proxy http://10.0.2.2:3128 --dns 9.9.9.9 --dns 1.1.1.1"
+             --http-proxy - --dns 9.9.9.9 --dns 1.1.1.1"
         );
+        assert_eq!(input.stdin(), b"http://user:hidden@10.0.2.2:3128\n");
+        let inputs = input.inputs(&[1; 32]);
+        assert!(!format!("{input:?} {inputs:?}").contains("hidden"));
+        assert_ne!(inputs, input.inputs(&[2; 32]), "the hash is keyed");
+        let other = Network {
+            http_proxy: Some(Proxy::new("http://user:other@10.0.2.2:3128".into())),
+            ..network
+        };
+        let other = Input::new(&docker, &other, &guest()).unwrap();
+        assert_ne!(inputs, other.inputs(&[1; 32]), "another password is another proxy");
+    }
+
+    /// Runs a function of the script, below `root` instead of `/`.
+    fn run_function(root: &Path, function: &str, args: &str, stdin: &str) -> Output {
+        let (functions, _) = SCRIPT.split_once("\nconfigure_resolver\nconfigure_proxy\n").unwrap();
+        let below = |folder| format!("{}{folder}", root.display());
+        let script = functions
+            .replace("/etc/", &below("/etc/"))
+            .replace("/root ", &below("/root "));
+        let mut child = Command::new("sh")
+            .args(["-c", &format!("{script}\n{function}\n"), "docker.sh"])
+            .args(args.split(' '))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // One that refuses its arguments reads nothing.
+        let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes());
+        child.wait_with_output().unwrap()
+    }
+
+    #[test]
+    fn the_guest_takes_a_proxy_with_any_password_and_shows_none() {
+        let root = tempfile::tempdir().unwrap();
+        for folder in ["etc/apt/apt.conf.d", "root"] {
+            std::fs::create_dir_all(root.path().join(folder)).unwrap();
+        }
+        let proxy = "http://user:p!w&h%40;*~(x)@10.0.2.2:3128";
+        let output = run_function(root.path(), "configure_proxy", "--http-proxy -", &format!("{proxy}\n"));
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(
+            output.status.success() && said == "docker: proxy: 10.0.2.2:3128\n",
+            "{said}"
+        );
+        let read = |path: &str| std::fs::read_to_string(root.path().join(path)).unwrap();
+        assert!(read("etc/apt/apt.conf.d/90proxy").contains(&format!("Acquire::https::Proxy \"{proxy}\";")));
+        let unit = read("etc/systemd/system/docker.service.d/proxy.conf");
+        assert!(
+            unit.contains(&format!("\"HTTP_PROXY={}\"", proxy.replace('%', "%%"))),
+            "{unit}"
+        );
+        let config: serde_json::Value = serde_json::from_str(&read("root/.docker/config.json")).unwrap();
+        assert_eq!(config["proxies"]["default"]["httpProxy"], proxy);
+        for (args, wrong) in [
+            ("--http-proxy -", "http://user:hid\"den@proxy\n"),
+            ("--http-proxy -", "http://user:hid den@proxy\n"),
+            ("--http-proxy -", "http://user:hid\\den@proxy\n"),
+            ("--http-proxy -", "http://user:hid$den@proxy\n"),
+            ("--http-proxy -", ""),
+            ("--http-proxy http://proxy", ""),
+        ] {
+            let output = run_function(root.path(), "true", args, wrong);
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(!output.status.success() && said.contains("--http-proxy"), "{said}");
+            assert!(!said.contains("hid"), "{said}");
+        }
     }
 
     #[test]
     fn docker_ce_needs_a_repository() {
         let docker = Docker {
-            source: DockerSource::DockerCe,
+            source: Some(DockerSource::DockerCe),
             registry_mirror: None,
         };
-        let error = Input::new(&docker, &Network::default(), None).unwrap_err();
+        let mut guest = guest();
+        guest.docker_ce = None;
+        let error = Input::new(&docker, &Network::default(), &guest).unwrap_err();
         assert_eq!(Fault::of(&error).unwrap().cause, Cause::Config);
     }
 }

@@ -1,9 +1,11 @@
 //! Bad input and a broken host: a clear error with the right exit code and a hint, and nothing lost.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use super::support::program;
 
@@ -102,6 +104,27 @@ fn an_address_without_a_checksum_is_refused() {
 }
 
 #[test]
+fn a_host_without_certificates_is_told_what_to_install() {
+    let place = Place::new();
+    let (sum, none) = ("0".repeat(64), place.0.path().join("none"));
+    let args = [
+        "create",
+        "--login=jdoe",
+        "--accelerator=tcg",
+        "--iso=https://127.0.0.1:9/debian.iso",
+        "--iso-sha256",
+        &sum,
+    ];
+    let output = place
+        .command(&args)
+        .env("SSL_CERT_FILE", &none)
+        .env("SSL_CERT_DIR", &none)
+        .output()
+        .unwrap();
+    refused(&output, 6, &["hint:", "ca-certificates"]);
+}
+
+#[test]
 fn an_iso_with_another_checksum_is_refused() {
     let place = Place::new();
     let iso = place.iso();
@@ -151,7 +174,14 @@ fn a_missing_qemu_is_named_with_the_command_that_installs_it() {
         .env("PATH", &bin)
         .output()
         .unwrap();
-    refused(&output, 4, &["qemu-system-x86_64", "hint:"]);
+    refused(&output, 4, &["qemu-system-x86_64", "ssh missing", "hint:"]);
+    let doctor = place.command(&["doctor"]).env("PATH", &bin).output().unwrap();
+    let text = String::from_utf8(doctor.stdout).unwrap();
+    assert!(
+        text.lines()
+            .any(|line| line.contains(" ssh ") && line.contains("missing")),
+        "{text}"
+    );
 }
 
 #[test]
@@ -200,6 +230,73 @@ fn nothing_is_deleted_without_a_yes() {
     assert_eq!(output.status.code(), Some(2));
 }
 
+/// A machine as `create` remembers one; it does not run.
+fn machine(place: &Place, name: &str) -> PathBuf {
+    let folder = place.0.path().join("data/machines").join(name);
+    fs::create_dir_all(&folder).unwrap();
+    let record = format!(
+        r#"{{"login":"{name}","guest":"debian-13","made":"2025-11-20T12:00:00Z","phase":"made","layer":null,
+            "https_port":8443,"ssh_port":2222,"cpus":2,"memory_mib":4096,"accelerator":"tcg","project":"/x"}}"#
+    );
+    fs::write(folder.join("machine.json"), record).unwrap();
+    folder
+}
+
+#[test]
+fn ctrl_c_at_a_question_is_no_yes() {
+    let place = Place::new();
+    let kept = machine(&place, "jdoe");
+    // script(1) gives the program a terminal, whose Ctrl-C is 0x03.
+    let line = format!("{} destroy --name jdoe", program().display());
+    let mut script = Command::new("script")
+        .env("PROVISION_CACHE_DIR", place.0.path().join("cache"))
+        .env("PROVISION_DATA_DIR", place.0.path().join("data"))
+        .args(["--quiet", "--return", "--flush", "--command", &line, "/dev/null"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut output = script.stdout.take().unwrap();
+    let mut said = Vec::new();
+    while !String::from_utf8_lossy(&said).contains("[y/N]") {
+        let mut bytes = [0; 256];
+        let count = output.read(&mut bytes).unwrap();
+        assert!(count > 0, "{}", String::from_utf8_lossy(&said));
+        said.extend_from_slice(&bytes[..count]);
+    }
+    let mut input = script.stdin.take().unwrap();
+    let start = Instant::now();
+    input.write_all(b"\x03").unwrap();
+    assert_eq!(script.wait().unwrap().code(), Some(130));
+    assert!(start.elapsed() < Duration::from_secs(5));
+    assert!(kept.exists());
+}
+
+#[test]
+fn a_docker_that_the_guest_has_not_is_refused_before_anything_runs() {
+    let place = Place::new();
+    let bin = place.0.path().join("bin");
+    fs::create_dir(&bin).unwrap();
+    let args = ["create", "--login=jdoe", "--guest=debian-12", "--docker-source=debian"];
+    let output = place.command(&args).env("PATH", &bin).output().unwrap();
+    refused(&output, 3, &["bookworm", "`debian`", "hint:", "docker-ce"]);
+    assert!(!place.0.path().join("data").exists());
+}
+
+#[test]
+fn the_configuration_is_looked_at_before_anything_is_installed() {
+    let place = Place::new();
+    fs::write(place.project().join("provision.toml"), "gest = \"debian-13\"\n").unwrap();
+    let bin = place.0.path().join("bin");
+    fs::create_dir(&bin).unwrap();
+    let output = place
+        .command(&["create", "--install-missing"])
+        .env("PATH", &bin)
+        .output()
+        .unwrap();
+    refused(&output, 3, &["provision.toml:1", "gest"]);
+}
+
 #[test]
 fn guests_and_an_empty_host_are_listed() {
     let place = Place::new();
@@ -220,6 +317,26 @@ fn guests_and_an_empty_host_are_listed() {
     }
     let cache = place.run(&["cache", "ls"]);
     assert!(cache.status.success());
+}
+
+#[test]
+fn what_downloads_left_is_listed_and_pruned() {
+    let place = Place::new();
+    // The program makes its folders itself.
+    place.run(&["cache", "ls"]);
+    let folder = place.0.path().join("cache/v1/iso/sha512-00");
+    fs::create_dir_all(&folder).unwrap();
+    let part = folder.join("debian.iso.part");
+    fs::write(&part, "half").unwrap();
+    for action in ["ls", "prune"] {
+        let output = place.run(&["cache", action]);
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(
+            text.contains("debian.iso.part") && text.contains("4 B"),
+            "{action}: {text}"
+        );
+    }
+    assert!(!part.exists());
 }
 
 #[test]

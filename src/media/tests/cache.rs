@@ -6,8 +6,9 @@ use fs_err as fs;
 
 use super::world::{FILE, NAME, SIGNATURE, SIZE, SUMS, World, bytes};
 use crate::fault::Cause;
+use crate::lock::Lock;
 use crate::media::testing::Flaw;
-use crate::media::{Request, cached, list};
+use crate::media::{Request, cached, list, remove_rest, rests};
 
 #[test]
 fn a_damaged_iso_is_set_aside_and_fetched_again() {
@@ -184,4 +185,56 @@ fn two_at_once_do_not_disturb_each_other() {
         2,
         "one downloads, in two pieces; the others find it done"
     );
+}
+
+#[test]
+fn what_is_no_iso_to_use_is_listed_and_removed() {
+    let world = World::new();
+    assert!(rests(&world.cache()).unwrap().is_empty());
+    world.obtain().holding(&world.content);
+    assert!(rests(&world.cache()).unwrap().is_empty());
+    let beside = |extension: &str| world.place().with_extension(extension);
+    fs::write(beside("iso.part"), "half").unwrap();
+    fs::write(beside("iso.part.json"), "{}").unwrap();
+    fs::write(beside("iso.damaged"), "damaged").unwrap();
+    let orphan = world.cache().join("sha512-0000/orphan.iso");
+    fs::create_dir_all(orphan.parent().unwrap()).unwrap();
+    fs::write(&orphan, "whose").unwrap();
+    let found = rests(&world.cache()).unwrap();
+    let shown: Vec<_> = found.iter().map(|rest| (rest.kind, rest.bytes)).collect();
+    assert_eq!(shown, [("ISO", 5), ("damaged", 7), ("download", 4)]);
+    let lock = Lock::try_take(&world.place().with_file_name("lock")).unwrap();
+    assert!(
+        !remove_rest(&found[2]).unwrap() && beside("iso.part").exists(),
+        "a download runs"
+    );
+    drop(lock);
+    for rest in &found {
+        assert!(remove_rest(rest).unwrap());
+    }
+    assert!(!beside("iso.part.json").exists() && !orphan.exists());
+    assert!(rests(&world.cache()).unwrap().is_empty());
+    assert_eq!(list(&world.cache()).unwrap().len(), 1);
+}
+
+#[test]
+fn a_lost_record_is_written_again() {
+    let world = World::new();
+    world.obtain().holding(&world.content);
+    let before = list(&world.cache()).unwrap();
+    let record = world.place().with_file_name("iso.json");
+    for lost in [None, Some("{ not json")] {
+        fs::remove_file(&record).unwrap();
+        if let Some(text) = lost {
+            fs::write(&record, text).unwrap();
+        }
+        assert!(list(&world.cache()).unwrap().is_empty());
+        world.obtain().holding(&world.content);
+        let after = list(&world.cache()).unwrap();
+        assert_eq!(
+            (&after[0].path, &after[0].record.digest),
+            (&before[0].path, &before[0].record.digest)
+        );
+        assert_eq!(after[0].record.size, SIZE as u64);
+    }
 }

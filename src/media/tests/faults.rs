@@ -286,15 +286,6 @@ fn a_checksum_file_that_was_changed_is_refused() {
 }
 
 #[test]
-fn a_login_page_in_place_of_the_signature_is_refused() {
-    let world = World::new();
-    world.server.put(SIGNATURE, "<html>please log in</html>");
-    let (cause, _, hint) = world.obtain().fault();
-    assert_eq!(cause, Cause::Verification);
-    assert!(hint.contains("login page"), "{hint}");
-}
-
-#[test]
 fn the_next_mirror_is_asked_when_one_is_of_no_use() {
     let mut world = World::new();
     let good = world.release.directories.remove(0);
@@ -322,4 +313,35 @@ fn a_full_disk_in_the_middle_is_a_fault_of_space() {
     let error = full.write_all(b"x").unwrap_err();
     let error = crate::media::download::no_room(std::path::Path::new("/dev/full"), error);
     assert_eq!(crate::fault::Fault::of(&error).unwrap().cause, Cause::Space);
+}
+
+#[test]
+fn who_answers_in_the_mirrors_place_is_a_fault_of_the_network() {
+    let page = b"<!DOCTYPE html><title>Log in</title>".to_vec();
+    for (path, answer) in [
+        (SUMS, page.clone()),
+        (SUMS, b"\xff\xfe\x00junk".to_vec()),
+        (SIGNATURE, page.clone()),
+        (SIGNATURE, b"please log in".to_vec()),
+    ] {
+        let world = World::new();
+        world.server.put(path, answer.clone());
+        let (cause, text, hint) = world.obtain().fault();
+        assert_eq!(cause, Cause::Network, "{text}");
+        assert!(text.contains(path) && hint.contains("login page"), "{text} {hint}");
+        // Another mirror is asked.
+        let mut world = World::new();
+        world.server.put("/portal/SHA512SUMS", answer.clone());
+        world.server.put("/portal/SHA512SUMS.sign", answer.clone());
+        world.release.directories.insert(0, world.server.url("/portal/"));
+        world.obtain().holding(&world.content);
+        // What is in the cache serves.
+        let world = World::new();
+        world.obtain().holding(&world.content);
+        world.server.put(path, answer);
+        let mut request = world.request();
+        request.refresh = true;
+        let outcome = world.obtain_as(&request).holding(&world.content);
+        assert_eq!(outcome.warnings().len(), 1, "{:?}", outcome.warnings());
+    }
 }
