@@ -59,12 +59,14 @@ pub struct Record {
     /// The checkpoint under its disk; `None` while it was never made whole.
     pub layer: Option<Base>,
     /// The checkpoint on which the stage of `phase` works or was kept.
+    #[serde(default)]
     pub work_layer: Option<Base>,
     /// The port on 127.0.0.1 that leads to the guest's 443.
     pub https_port: u16,
     /// The port on 127.0.0.1 that leads to the guest's 22.
     pub ssh_port: u16,
     /// The ports that the user insists on.
+    #[serde(default)]
     pub wanted_ports: Ports,
     /// Virtual CPUs.
     pub cpus: u32,
@@ -73,6 +75,7 @@ pub struct Record {
     /// What ran it last.
     pub accelerator: Accelerator,
     /// What the user wants to run it.
+    #[serde(default)]
     pub wish: AcceleratorChoice,
     /// The project folder on the host.
     pub project: PathBuf,

@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 
 use super::support::{alive, eventually, program};
 
+/// The checkpoint on which its disk would lie.
+const LAYER: &str = "1a2b3c4d5e6f";
+
 /// A folder with the machine `m`.
 struct Place {
     folder: tempfile::TempDir,
@@ -47,10 +50,22 @@ impl Place {
     fn remember(&self, ssh_port: u16) {
         let record = serde_json::json!({
             "login": login(), "guest": "debian", "made": "2026-01-01T00:00:00Z", "phase": "made",
-            "layer": null, "https_port": free_port(), "ssh_port": ssh_port, "cpus": 1, "memory_mib": 64,
+            "layer": { "key": LAYER, "id": "1" }, "https_port": free_port(), "ssh_port": ssh_port, "cpus": 1, "memory_mib": 64,
             "accelerator": "tcg", "project": "/nowhere",
         });
         fs::write(self.dir().join("machine.json"), record.to_string()).unwrap();
+    }
+
+    /// The checkpoint, of which nothing but the manifest counts here.
+    fn make_layer(&self) {
+        let dir = self.folder.path().join("cache/v1/layers").join(LAYER);
+        fs::create_dir_all(&dir).unwrap();
+        let manifest = serde_json::json!({
+            "format": 1, "stage": "project", "key": LAYER, "id": "1", "parent": null, "inputs": {},
+            "made": "2026-01-01T00:00:00Z", "seconds": 1.0, "tool": "0",
+        });
+        fs::write(dir.join("layer.json"), manifest.to_string()).unwrap();
+        fs::write(dir.join("disk.qcow2"), "").unwrap();
     }
 
     /// An SSH server with the machine's keys, and a QEMU without a guest beside it.
@@ -213,6 +228,7 @@ fn exec_tells_that_the_machine_has_died() {
 #[test]
 fn a_start_that_is_interrupted_lets_qemu_end() {
     let place = Place::new();
+    place.make_layer();
     let disk = place.dir().join("disk.qcow2");
     done(
         Command::new("qemu-img")
