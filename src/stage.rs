@@ -6,6 +6,7 @@ pub mod docker;
 pub mod install;
 pub mod media;
 pub mod project;
+pub mod standstill;
 pub mod verify;
 
 use std::path::PathBuf;
@@ -16,6 +17,9 @@ use crate::machine::accelerator::Accelerator;
 use crate::machine::qemu::Qemu;
 use crate::machine::qemu::arguments::Size;
 
+/// How long, in seconds on a real machine, a guest may neither print, log, read nor write.
+const STALLED: u64 = 120;
+
 /// What every stage gets: how to start machines on this host, whom to tell, when to stop.
 #[derive(Debug, Clone)]
 pub struct Host {
@@ -25,6 +29,8 @@ pub struct Host {
     pub accelerator: Accelerator,
     /// The virtual hardware.
     pub size: Size,
+    /// How long an installing or booting guest may stand still, where the user says so.
+    pub stall_timeout: Option<std::time::Duration>,
     /// Where events go.
     pub events: Events,
     /// Whether the user asked to stop.
@@ -35,6 +41,12 @@ impl Host {
     /// A machine whose logs and socket are in `run_dir`.
     pub fn machine(&self, run_dir: &std::path::Path) -> Qemu {
         Qemu::new(&self.qemu, self.accelerator, self.size, run_dir, &self.cancel)
+    }
+
+    /// How long an installing or booting guest may stand still: as the user says, else twice what any step was seen to
+    /// take.
+    pub fn stall_timeout(&self) -> std::time::Duration {
+        self.stall_timeout.unwrap_or_else(|| self.patience(STALLED))
     }
 
     /// A limit that suits a real machine, stretched for the accelerator.

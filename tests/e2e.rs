@@ -27,6 +27,8 @@ mod e2e {
         let world = World::new();
         world.step("an installer that asks is found out, and the question quoted");
         faults::a_question_is_quoted(&world);
+        world.step("an installer that stands still is found out, and its console quoted");
+        faults::a_standstill_is_quoted(&world);
         world.step("a QEMU that dies is told at once");
         faults::a_dying_qemu_is_quoted(&world);
         world.step("SIGKILL in the middle of install leaves nothing running");

@@ -79,6 +79,7 @@ impl App {
             qemu,
             accelerator: chosen.accelerator,
             size,
+            stall_timeout: None,
             events: self.events.clone(),
             cancel: self.cancel.clone(),
         };

@@ -7,6 +7,7 @@ use crate::guest::Definition;
 use crate::host;
 use crate::machine::qemu::arguments::Size;
 use crate::pipeline::{self, Creation};
+use crate::stage::Host;
 
 /// The arguments of `create`.
 #[derive(Debug, Clone, clap::Args)]
@@ -38,7 +39,10 @@ impl Args {
             cpus: config.machine.cpus,
             memory_mib: config.machine.memory_mib,
         };
-        let host = app.host(config.machine.accelerator, size)?;
+        let host = Host {
+            stall_timeout: config.machine.stall_timeout,
+            ..app.host(config.machine.accelerator, size)?
+        };
         pipeline::create(&Creation {
             config: &config,
             paths: &app.paths,

@@ -126,6 +126,7 @@ impl Resolver<'_> {
             cpus: self.take(Setting::Cpus, value::cpus).unwrap_or(2),
             memory_mib: self.take(Setting::Memory, value::memory).unwrap_or(4 * 1024),
             disk_gib: self.take(Setting::Disk, value::disk).unwrap_or(20),
+            stall_timeout: self.take(Setting::StallTimeout, value::duration),
         }
     }
 

@@ -15,6 +15,7 @@ pub enum Setting {
     Cpus,
     Memory,
     Disk,
+    StallTimeout,
     HttpsPort,
     SshPort,
     DockerSource,
@@ -84,7 +85,7 @@ const fn both(
 
 /// All settings, in the order of the help.
 #[rustfmt::skip]
-pub const SETTINGS: [Spec; 24] = {
+pub const SETTINGS: [Spec; 25] = {
     use Kind::{List, Number, Text};
     use Setting as S;
     [
@@ -112,6 +113,8 @@ pub const SETTINGS: [Spec; 24] = {
             "The guest's memory, at least 1G [default: 4G]"),
         both(S::Disk, ("machine", "disk"), Text, ("disk", "PROVISION_DISK"), "SIZE",
             "The disk's size, at least 8G; only what is written takes space [default: 20G]"),
+        both(S::StallTimeout, ("machine", "stall_timeout"), Text, ("stall-timeout", "PROVISION_STALL_TIMEOUT"), "TIME",
+            "How long a guest may stand still while it installs or boots [default: 2m, longer without hardware acceleration]"),
         both(S::HttpsPort, ("ports", "https"), Number, ("https-port", "PROVISION_HTTPS_PORT"), "PORT",
             "The port on 127.0.0.1 for the site [default: 443 if you may, else 8443, else a free one]"),
         both(S::SshPort, ("ports", "ssh"), Number, ("ssh-port", "PROVISION_SSH_PORT"), "PORT",

@@ -62,6 +62,7 @@ accelerator = "tcg"
 cpus = 4
 memory = "8G"
 disk = "30G"
+stall_timeout = "90s"
 [ports]
 https = 9443
 ssh = 2222
@@ -88,6 +89,7 @@ sha256 = "{}"
     assert_eq!(config.project.make_timeout.unwrap().as_secs(), 5400);
     assert_eq!(config.machine.accelerator, AcceleratorChoice::Tcg);
     assert_eq!(config.machine.cpus, 4);
+    assert_eq!(config.machine.stall_timeout.unwrap().as_secs(), 90);
     assert_eq!(
         config.ports,
         Ports {

@@ -127,6 +127,8 @@ pub struct Hardware {
     pub memory_mib: u64,
     /// The disk's virtual size in GiB; it takes only what is written.
     pub disk_gib: u64,
+    /// How long an installing or booting guest may stand still; scaled to the accelerator if `None`.
+    pub stall_timeout: Option<Duration>,
 }
 
 /// The accelerator that the user asks for.

@@ -6,16 +6,13 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use fs_err as fs;
 
-use super::{Host, Work};
+use super::{Host, Work, standstill};
 use crate::cancel::Cancel;
 use crate::event::{Event, Stage, Stream};
 use crate::fault::{Cause, Fault};
 use crate::machine::{self, Boot, Durability, Forward, Machine, State, Stopped};
 use crate::ssh::{Exec, Session, Target};
 use crate::wait::Wait;
-
-/// How long, on a real machine, a booting guest may neither print nor write before SSH answers.
-const BOOT_STALLED: u64 = 60;
 
 /// How long, on a real machine, a script of ours may run: downloads of a few hundred MB on a slow line.
 const SCRIPT: u64 = 1800;
@@ -91,18 +88,18 @@ fn power_off(machine: &mut impl Machine, limit: Duration, cancel: &Cancel) -> Re
 /// When the machine dies, the guest stands still, or it shows another host key.
 pub fn log_in(host: &Host, machine: &mut impl Machine, boot: &Boot, target: &Target) -> Result<Session> {
     let console = boot.console();
-    let wait = Wait::new("the guest to answer on SSH", host.patience(BOOT_STALLED))
+    let wait = Wait::new("the guest to answer on SSH", host.stall_timeout())
         .cancel(&host.cancel)
-        .hint(format!("its console is in {}", console.display()))
         .progress(|| fs::metadata(&console).map_or(0, |data| data.len()));
     let mut watcher = machine.watcher();
     let session = Session::wait_for(target, wait, || match machine.state()? {
         State::Running => machine::still_writes(&mut watcher),
         State::Off => bail!(Fault::new(Cause::Guest, "the guest powered off while booting")),
     });
-    let session = session.inspect_err(|_| {
+    let session = session.map_err(|error| {
         // For the failure's folder; the error at hand matters more.
         let _ = machine.screenshot(&boot.run_dir.join("screen.png"));
+        standstill::quoted(error, "the guest", &console)
     })?;
     Ok(session.watched_by(machine.watcher()))
 }

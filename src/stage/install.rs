@@ -17,18 +17,10 @@ use crate::media::{iso, seed};
 use crate::wait::Wait;
 
 use super::booted::on_failure_show;
-
-/// How much of the console's end is looked at; a screen has less than 4 KiB.
-const LOOK_BACK: u64 = 16 * 1024;
+use super::standstill::{self, LINES_QUOTED, end_of};
 
 /// How long, on a real machine, a question must stand before it counts: one that the seed answers is gone at once.
 const QUESTION_STANDS: u64 = 3;
-
-/// How long, on a real machine, the installer may neither print, log, read nor write.
-const STALLED: u64 = 120;
-
-/// How many lines of the console an error quotes.
-const LINES_QUOTED: usize = 12;
 
 /// What the stage reads, for its key.
 pub fn inputs(recipe: &InstallRecipe, iso_digest: &str, disk_gib: u64) -> Inputs {
@@ -108,9 +100,8 @@ fn watch(host: &Host, machine: &mut impl Machine, boot: &Boot, milestones: &[Mil
     let (console_log, installer_log) = (boot.console(), boot.installer_log());
     let mut watcher = machine.watcher();
     let machine = std::cell::RefCell::new(machine);
-    let waited = Wait::new("the installer to finish", host.patience(STALLED))
+    let waited = Wait::new("the installer to finish", host.stall_timeout())
         .cancel(&host.cancel)
-        .hint("the console's last lines are above; the whole of it is in the failure's folder")
         .progress(|| {
             let activity = machine.borrow_mut().activity().unwrap_or_default();
             activity.disk_written + activity.disk_read + size(&console_log) + size(&installer_log)
@@ -127,7 +118,7 @@ fn watch(host: &Host, machine: &mut impl Machine, boot: &Boot, milestones: &[Mil
             tell(host, console::progress(&text, milestones), &mut shown);
             Ok(None)
         });
-    waited.map_err(|error| quote_console(error, &console_log))?;
+    waited.map_err(|error| standstill::quoted(error, "the installer", &console_log))?;
     finished(&end_of(&console_log), milestones)
 }
 
@@ -191,36 +182,8 @@ fn asks(question: &str) -> anyhow::Error {
     .into()
 }
 
-fn quote_console(error: anyhow::Error, console_log: &Path) -> anyhow::Error {
-    let is_timeout = Fault::of(&error).is_some_and(|fault| fault.cause == Cause::Timeout);
-    if !is_timeout {
-        return error;
-    }
-    let tail = console::tail(&end_of(console_log), LINES_QUOTED);
-    let mut fault = Fault::new(
-        Cause::Timeout,
-        format!("the installer stands still; its console:\n{tail}"),
-    );
-    fault.hint = Fault::of(&error).and_then(|fault| fault.hint.clone());
-    error.context(fault)
-}
-
 fn size(file: &Path) -> u64 {
     std::fs::metadata(file).map_or(0, |data| data.len())
-}
-
-/// The end of a console's log as a person would see it; empty while there is none.
-fn end_of(console_log: &Path) -> String {
-    use std::io::{Read as _, Seek as _, SeekFrom};
-    let read = || -> std::io::Result<Vec<u8>> {
-        let mut file = std::fs::File::open(console_log)?;
-        let from = file.metadata()?.len().saturating_sub(LOOK_BACK);
-        file.seek(SeekFrom::Start(from))?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    console::clean(&read().unwrap_or_default())
 }
 
 #[cfg(test)]

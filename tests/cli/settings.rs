@@ -14,6 +14,7 @@ const KEYS: &[(&str, &str, &str, &str, &str)] = &[
     ("machine", "cpus", "cpus", "2", "999"),
     ("machine", "memory", "memory", "\"2G\"", "\"lots\""),
     ("machine", "accelerator", "accelerator", "\"tcg\"", "\"kmv\""),
+    ("machine", "stall_timeout", "stall-timeout", "\"5m\"", "\"soon\""),
     ("ports", "https", "https-port", "8443", "99999"),
     ("project", "make_timeout", "make-timeout", "\"90m\"", "\"soon\""),
     (

@@ -1,7 +1,13 @@
 //! Faults that need a real installer or QEMU.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::Command;
+use std::time::Instant;
+
+use serde_json::Value;
 
 use super::world::World;
 
@@ -44,6 +50,41 @@ pub fn a_question_is_quoted(world: &World) {
     let screen = fs::read(bundle.expect("a failure bundle").join("screen.png")).unwrap();
     assert!(screen.starts_with(b"\x89PNG"));
     world.text(&["destroy", "--name", "asks", "--yes"]);
+}
+
+/// A guest that does nothing more is told by the limit on time without progress, not by one on the whole; its console's
+/// last lines are quoted. QEMU's own `stop` makes it stand still.
+pub fn a_standstill_is_quoted(world: &World) {
+    let mut run = world.run(&["create", "--name", "stalls", "--disk", "22G", "--stall-timeout", "20s"]);
+    let partitioning =
+        |event: &Value| event["event"] == "step" && event["text"] == "loading the installer's components";
+    assert!(run.until(partitioning), "the installer never began");
+    stop_guest(&world.machine_dir("stalls").join("work/install/qmp.sock"));
+    let stopped = Instant::now();
+    let ended = run.end();
+    assert_eq!(ended.code, Some(8), "{}", ended.stderr);
+    assert!(stopped.elapsed().as_secs() < 60, "it took {:?}", stopped.elapsed());
+    let error = ended.events.iter().find(|event| event["event"] == "error");
+    let error = error.expect("an error event");
+    let message = error["message"].as_str().unwrap();
+    assert!(
+        message.contains("stands still") && message.lines().count() > 3,
+        "{message}"
+    );
+    assert!(error["hint"].as_str().unwrap().contains("--stall-timeout"), "{error}");
+    world.text(&["destroy", "--name", "stalls", "--yes"]);
+}
+
+/// Pauses the guest through QEMU's control socket (QEMU's QMP specification).
+fn stop_guest(socket: &Path) {
+    let mut stream = UnixStream::connect(socket).unwrap();
+    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+    lines.next().unwrap().unwrap();
+    for command in ["qmp_capabilities", "stop"] {
+        writeln!(stream, "{{\"execute\": \"{command}\"}}").unwrap();
+        let is_answer = |line: &String| line.contains("\"return\"");
+        assert!(lines.by_ref().map_while(Result::ok).any(|line| is_answer(&line)));
+    }
 }
 
 /// More memory than there are addresses: QEMU refuses by itself.
