@@ -64,7 +64,12 @@ trait View: Send {
     /// Shows the error that ends the command.
     fn failure(&mut self, failure: &Failure);
     /// Shows a result to a program; a person's is printed as text.
-    fn result(&mut self, _: &serde_json::Value) {}
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    fn result(&mut self, _: &serde_json::Value) -> io::Result<()> {
+        Ok(())
+    }
     /// Nothing more will come: leaves the screen tidy.
     fn end(&mut self) {}
 }
@@ -131,14 +136,27 @@ impl Reporter {
     /// # Errors
     /// When standard output cannot be written.
     pub fn output(&self, output: &impl Output) -> Result<()> {
+        self.stream(output).or_else(quietly)
+    }
+
+    /// Like [`Reporter::output`], for one of many: a reader that has gone is an error, which [`reader_has_gone`] tells,
+    /// so that whoever makes the next one can stop.
+    ///
+    /// # Errors
+    /// When standard output cannot be written.
+    pub fn stream(&self, output: &impl Output) -> Result<()> {
         self.end();
         if self.json {
             let value = serde_json::to_value(output).context("writing the result as JSON")?;
-            self.view().result(&value);
-            return Ok(());
+            return self.view().result(&value).context("writing the output");
         }
         let text = format!("{}\n", output.text(self.paint).trim_end_matches('\n'));
-        relay(Stream::Stdout, text.as_bytes()).or_else(quietly)
+        relay(Stream::Stdout, text.as_bytes())
+    }
+
+    /// Whether a program reads the results.
+    pub const fn is_json(&self) -> bool {
+        self.json
     }
 
     /// Removes what moves from the screen, before something else writes on it.

@@ -12,6 +12,7 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 
 pub use exec::Exec;
+pub use lines::Lines;
 pub use session::Session;
 
 use crate::identity::{self, Identity, Secret};

@@ -7,9 +7,13 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use rustix::event::{PollFd, PollFlags, Timespec};
 
+use serde::Serialize;
+
 use super::{App, Machine};
+use crate::event::Stream;
 use crate::machine::qemu;
-use crate::ssh::{self, Exec, Session};
+use crate::report::{Output, Paint};
+use crate::ssh::{self, Exec, Lines, Session};
 use crate::{operate, report};
 
 /// How long a running guest may take to answer.
@@ -52,13 +56,51 @@ impl Args {
         app.reporter.end();
         let mut input = Input;
         let input = (!io::stdin().is_terminal()).then_some(&mut input as &mut dyn Read);
-        let ran = session.exec_bytes(&Exec::new(command).cancel(&app.cancel), input, &mut report::relay);
+        let job = Exec::new(command).cancel(&app.cancel);
+        let ran = if app.reporter.is_json() {
+            for_programs(app, &mut session, &job, input)
+        } else {
+            session.exec_bytes(&job, input, &mut report::relay)
+        };
         match ran {
             Ok(status) => Ok(ExitCode::from(u8::try_from(status).unwrap_or(1))),
             Err(error) if report::reader_has_gone(&error) => Ok(ExitCode::from(PIPE)),
             Err(error) => Err(error),
         }
     }
+}
+
+/// What the command prints, line by line, and its exit code.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Said {
+    Line { stream: Stream, line: String },
+    End { exit_code: i32 },
+}
+
+impl Output for Said {
+    fn text(&self, _: Paint) -> String {
+        match self {
+            Self::Line { line, .. } => line.clone(),
+            Self::End { exit_code } => exit_code.to_string(),
+        }
+    }
+}
+
+fn for_programs(app: &App, session: &mut Session, job: &Exec<'_>, input: Option<&mut dyn Read>) -> Result<i32> {
+    let tell = |said: &mut Vec<(Stream, String)>| {
+        let mut said = said.drain(..);
+        said.try_for_each(|(stream, line)| app.reporter.stream(&Said::Line { stream, line }))
+    };
+    let (mut lines, mut said) = (Lines::default(), Vec::new());
+    let exit_code = session.exec_bytes(job, input, &mut |stream, bytes| {
+        lines.take(stream, bytes, &mut |stream, line| said.push((stream, line.to_owned())));
+        tell(&mut said)
+    })?;
+    lines.end(&mut |stream, line| said.push((stream, line.to_owned())));
+    tell(&mut said)?;
+    app.reporter.stream(&Said::End { exit_code })?;
+    Ok(exit_code)
 }
 
 /// Standard input, which keeps nobody waiting: a pipe may be silent for as long as the command runs.

@@ -1,18 +1,19 @@
 //! `provision logs`
 
-use std::io::Read as _;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 use fs_err as fs;
 use rustix::event::{PollFd, PollFlags, Timespec};
+use serde::Serialize;
 
 use super::{App, Machine};
 use crate::event::{Stage, Stream};
 use crate::fault::{Cause, Fault};
 use crate::instance::Instance;
-use crate::report;
+use crate::report::{self, Output, Paint};
 use crate::wait::Wait;
 
 /// The logs of a stage, in the order in which they are shown.
@@ -52,49 +53,130 @@ impl Args {
             );
         }
         app.reporter.end();
-        self.print(app, &files).or_else(report::quietly)
+        let mut shown = Shown::default();
+        self.print(app, &instance, &mut shown)
+            .and_then(|()| self.follow(app, &instance, &mut shown))
+            .or_else(report::quietly)
     }
 
-    fn print(&self, app: &App, files: &[PathBuf]) -> Result<()> {
-        let mut last = 0;
-        for file in files {
-            report::relay(Stream::Stderr, format!("==> {} <==\n", file.display()).as_bytes())?;
-            let bytes = fs::read(file)?;
-            last = bytes.len() as u64;
-            report::relay(Stream::Stdout, &bytes)?;
+    /// Prints what has been added to the logs since the last time.
+    fn print(&self, app: &App, instance: &Instance, shown: &mut Shown) -> Result<()> {
+        for log in self.files(instance) {
+            // A stage's log moves when the stage is done; one that is shorter than before is another.
+            let from = shown.upto.get(&log.key()).copied().unwrap_or(0);
+            let bytes = fs::read(&log.file)?;
+            let from = if from > bytes.len() { 0 } else { from };
+            let end = if app.reporter.is_json() {
+                whole_lines(&bytes)
+            } else {
+                bytes.len()
+            };
+            if end > from {
+                shown.print(app, &log, &bytes[from..end])?;
+            }
+            shown.upto.insert(log.key(), end.max(from));
         }
-        match files.last() {
-            Some(file) if self.follow => follow(app, file, last),
-            _ => Ok(()),
+        Ok(())
+    }
+
+    /// Goes on until Ctrl-C or until nobody reads it, where the user asked for that.
+    fn follow(&self, app: &App, instance: &Instance, shown: &mut Shown) -> Result<()> {
+        if !self.follow {
+            return Ok(());
         }
+        let waited = Wait::new("more of the logs", PATIENCE).cancel(&app.cancel).until(|| {
+            self.print(app, instance, shown)?;
+            Ok(nobody_reads().then_some(()))
+        });
+        // Ctrl-C is how one stops looking.
+        if app.cancel.is_raised() { Ok(()) } else { waited }
     }
 
     /// The files that are there: of a stage that runs now from its work folder, of the others from where they are kept.
-    fn files(&self, instance: &Instance) -> Vec<PathBuf> {
+    fn files(&self, instance: &Instance) -> Vec<Log> {
         let stages = self.stage.map_or_else(|| Stage::ALL.to_vec(), |stage| vec![stage]);
-        let folders = stages.into_iter().map(|stage| match stage {
-            Stage::Verify => instance.run_dir(),
-            _ if instance.work_dir(stage).exists() => instance.work_dir(stage),
-            _ => instance.logs(stage),
+        let logs = stages.into_iter().flat_map(|stage| {
+            let folder = match stage {
+                Stage::Verify => instance.run_dir(),
+                _ if instance.work_dir(stage).exists() => instance.work_dir(stage),
+                _ => instance.logs(stage),
+            };
+            LOGS.map(|name| Log {
+                stage,
+                name,
+                file: folder.join(name),
+            })
         });
-        let files = folders.flat_map(|folder| LOGS.map(|name| folder.join(name)));
-        files
-            .filter(|file| fs::metadata(file).is_ok_and(|data| data.len() > 0))
+        logs.filter(|log| fs::metadata(&log.file).is_ok_and(|data| data.len() > 0))
             .collect()
     }
 }
 
-/// Prints what is added to `file` after its first `from` bytes, until Ctrl-C or until nobody reads it.
-fn follow(app: &App, file: &std::path::Path, from: u64) -> Result<()> {
-    use std::io::{Seek as _, SeekFrom};
-    let mut open = fs::File::open(file)?;
-    open.seek(SeekFrom::Start(from))?;
-    Wait::new("more of the log", PATIENCE).cancel(&app.cancel).until(|| {
-        let mut bytes = Vec::new();
-        open.read_to_end(&mut bytes)?;
-        report::relay(Stream::Stdout, &bytes)?;
-        Ok(nobody_reads().then_some(()))
-    })
+/// A stage's log.
+struct Log {
+    stage: Stage,
+    name: &'static str,
+    file: PathBuf,
+}
+
+impl Log {
+    fn key(&self) -> (Stage, &'static str) {
+        (self.stage, self.name)
+    }
+}
+
+/// How much of each log has been printed, and which was the last.
+#[derive(Default)]
+struct Shown {
+    upto: BTreeMap<(Stage, &'static str), usize>,
+    last: Option<(Stage, &'static str)>,
+}
+
+impl Shown {
+    fn print(&mut self, app: &App, log: &Log, bytes: &[u8]) -> Result<()> {
+        if app.reporter.is_json() {
+            let text = String::from_utf8_lossy(bytes);
+            let lines = text.lines().map(|line| Line {
+                stage: log.stage,
+                log: log.name,
+                text: line.to_owned(),
+            });
+            return app.reporter.stream(&Lines(lines.collect()));
+        }
+        if self.last.replace(log.key()) != Some(log.key()) {
+            let title = format!("==> {} <==\n", log.file.display());
+            report::relay(Stream::Stderr, title.as_bytes())?;
+        }
+        report::relay(Stream::Stdout, bytes)
+    }
+}
+
+/// Where the last whole line ends.
+fn whole_lines(bytes: &[u8]) -> usize {
+    bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1)
+}
+
+/// A line for a program.
+#[derive(Serialize)]
+struct Line {
+    stage: Stage,
+    log: &'static str,
+    text: String,
+}
+
+/// Lines for a program; a person sees the bytes as they are.
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Lines(Vec<Line>);
+
+impl Output for Lines {
+    fn text(&self, _: Paint) -> String {
+        self.0
+            .iter()
+            .map(|line| line.text.as_str())
+            .collect::<Vec<_>>()
+            .join("\n")
+    }
 }
 
 /// Whether standard output leads to a pipe that nobody reads. A write would tell too, but a log may grow no more.

@@ -1,6 +1,6 @@
 //! Events for programs: one JSON object a line, each with `event` and `time` (RFC 3339, UTC).
 
-use std::io::Write;
+use std::io::{self, Write};
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -45,32 +45,30 @@ impl<W: Write> Json<W> {
         Self { to, clock }
     }
 
-    fn line(&mut self, what: impl Serialize) {
+    fn line(&mut self, what: impl Serialize) -> io::Result<()> {
         let time = format!("{:.3}", (self.clock)());
-        let Ok(mut text) = serde_json::to_string(&Line { time, what }) else {
-            return;
-        };
+        let mut text = serde_json::to_string(&Line { time, what })?;
         text.push('\n');
-        // A reader that has gone does not stop the work.
-        let _ = self.to.write_all(text.as_bytes()).and_then(|()| self.to.flush());
+        self.to.write_all(text.as_bytes())?;
+        self.to.flush()
     }
 }
 
 impl<W: Write + Send> View for Json<W> {
     fn event(&mut self, event: &Event) {
-        self.line(event);
+        // A reader that has gone does not stop the work.
+        let _ = self.line(event);
     }
 
     fn failure(&mut self, failure: &Failure) {
-        self.line(Last::Error(failure));
+        let _ = self.line(Last::Error(failure));
     }
 
-    fn result(&mut self, value: &Value) {
+    fn result(&mut self, value: &Value) -> io::Result<()> {
         let items = value
             .as_array()
             .map_or_else(|| std::slice::from_ref(value), Vec::as_slice);
-        for item in items.iter().filter_map(Value::as_object) {
-            self.line(Last::Result(item));
-        }
+        let mut items = items.iter().filter_map(Value::as_object);
+        items.try_for_each(|item| self.line(Last::Result(item)))
     }
 }

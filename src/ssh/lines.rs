@@ -59,14 +59,14 @@ fn as_shown(line: &[u8]) -> &[u8] {
 
 /// Cuts a command's two streams into lines, each by itself.
 #[derive(Debug, Default)]
-pub(super) struct Lines {
+pub struct Lines {
     stdout: Splitter,
     stderr: Splitter,
 }
 
 impl Lines {
     /// Takes bytes as they come; tells every line that they end.
-    pub(super) fn take(&mut self, stream: Stream, bytes: &[u8], on_line: &mut dyn FnMut(Stream, &str)) {
+    pub fn take(&mut self, stream: Stream, bytes: &[u8], on_line: &mut dyn FnMut(Stream, &str)) {
         let splitter = match stream {
             Stream::Stdout => &mut self.stdout,
             Stream::Stderr => &mut self.stderr,
@@ -75,7 +75,7 @@ impl Lines {
     }
 
     /// Tells the last lines that have no end.
-    pub(super) fn end(mut self, on_line: &mut dyn FnMut(Stream, &str)) {
+    pub fn end(mut self, on_line: &mut dyn FnMut(Stream, &str)) {
         self.stdout.end(&mut |line| on_line(Stream::Stdout, line));
         self.stderr.end(&mut |line| on_line(Stream::Stderr, line));
     }

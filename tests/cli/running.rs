@@ -170,6 +170,14 @@ fn a_reader_that_goes_ends_exec_and_logs() {
             "one\n0\n",
         ),
         (
+            "timeout 30 $P --json exec --name m -- yes | head -1 | grep -c '\"line\":\"y\"'; echo ${PIPESTATUS[0]}",
+            "1\n141\n",
+        ),
+        (
+            "timeout 30 $P --json logs --name m --follow | head -1 | grep -c '\"text\":\"one\"'; echo ${PIPESTATUS[0]}",
+            "1\n0\n",
+        ),
+        (
             "timeout 30 $P logs --name m --follow | true; echo ${PIPESTATUS[0]}",
             "0\n",
         ),
@@ -179,6 +187,31 @@ fn a_reader_that_goes_ends_exec_and_logs() {
     }
     let quiet = place.shell("$P -q exec --name m -- yes | head -1").output().unwrap();
     assert_eq!(String::from_utf8_lossy(&quiet.stderr), "");
+}
+
+#[test]
+fn exec_tells_programs_lines_and_the_exit_code() {
+    let mut place = Place::new();
+    place.run_machine();
+    let said = place
+        .shell("$P --json exec --name m -- sh -c 'echo out; echo err >&2; printf end; exit 3'")
+        .output()
+        .unwrap();
+    assert_eq!(said.status.code(), Some(3));
+    let text = String::from_utf8(said.stdout).unwrap();
+    let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(
+        lines
+            .iter()
+            .all(|line| line["event"] == "result" && line["time"].is_string()),
+        "{text}"
+    );
+    let of = |stream: &str| -> Vec<&str> {
+        let lines = lines.iter().filter(|line| line["stream"] == stream);
+        lines.map(|line| line["line"].as_str().unwrap()).collect()
+    };
+    assert_eq!((of("stdout"), of("stderr")), (vec!["out", "end"], vec!["err"]));
+    assert_eq!(lines.last().unwrap()["exit_code"], 3);
 }
 
 #[test]
