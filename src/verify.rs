@@ -1,6 +1,7 @@
 //! The rules that a running machine must keep, as a catalogue. A new rule is a new line in [`RULES`].
 
 mod containers;
+mod docker;
 mod http;
 mod site;
 #[cfg(test)]

@@ -1,24 +1,13 @@
 //! The project's containers, whichever compose file made them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::{Context as _, Result};
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use anyhow::Result;
 
+use super::docker::{self, Container};
 use super::{Context, Verdict};
 use crate::fault::{Cause, Fault};
 use crate::ssh;
-
-/// A project as `docker compose ls --format json` shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Project {
-    name: String,
-    /// The compose files, separated by commas.
-    #[serde(default)]
-    config_files: String,
-}
 
 /// What is known of one project.
 #[derive(Debug, Default)]
@@ -28,43 +17,29 @@ struct Known {
     services: Option<BTreeSet<String>>,
 }
 
-/// A container as `docker compose ps --format json` shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Container {
-    service: String,
-    /// `created`, `running`, `paused`, `restarting`, `removing`, `exited` or `dead`.
-    state: String,
-    /// `healthy`, `unhealthy`, `starting`, or empty where nothing checks it.
-    #[serde(default)]
-    health: String,
-    #[serde(default)]
-    exit_code: i32,
-}
-
 /// Whether every service of every compose project runs: those that the compose files name, unless they belong to a
 /// profile that is not enabled, and those of which there is a container.
 ///
 /// # Errors
 /// When the guest cannot be asked or its answer cannot be read.
 pub(super) fn check(context: &mut Context<'_>) -> Result<Verdict> {
-    let projects: Vec<Project> = parse(&context.ask("docker compose ls --all --format json")?)?;
-    let mut known = Vec::new();
-    for project in projects {
-        let name = ssh::quote(&[&project.name])?;
-        let answer = context.ask(&format!("docker compose -p {name} ps --all --format json"))?;
-        known.push(Known {
-            containers: parse(&answer)?,
-            services: services(context, &project)?,
-        });
+    let containers = docker::containers(context)?;
+    let mut projects: BTreeMap<String, Known> = BTreeMap::new();
+    for container in containers {
+        let project = projects.entry(container.labels.project.clone()).or_default();
+        project.containers.push(container);
     }
-    Ok(judge(&known))
+    for (name, project) in &mut projects {
+        project.services = services(context, name, &project.containers)?;
+    }
+    let projects: Vec<Known> = projects.into_values().collect();
+    Ok(judge(&projects))
 }
 
 /// The services that the project's files demand. They may not be readable on their own (variables that only the
 /// Makefile sets, a file that is gone): then the containers alone tell.
-fn services(context: &mut Context<'_>, project: &Project) -> Result<Option<BTreeSet<String>>> {
-    let Some(words) = project.services_command() else {
+fn services(context: &mut Context<'_>, project: &str, containers: &[Container]) -> Result<Option<BTreeSet<String>>> {
+    let Some(words) = services_command(project, containers) else {
         return Ok(None);
     };
     match context.ask(&ssh::quote(&words)?) {
@@ -74,34 +49,22 @@ fn services(context: &mut Context<'_>, project: &Project) -> Result<Option<BTree
     }
 }
 
+/// The command that lists the services of a project's files.
+fn services_command<'a>(project: &'a str, containers: &'a [Container]) -> Option<Vec<&'a str>> {
+    let files = containers
+        .iter()
+        .map(|container| container.labels.config_files.as_str());
+    let files = files.max_by_key(|files| files.len())?;
+    let mut files = files.split(',').map(str::trim).filter(|file| !file.is_empty());
+    let mut words = vec!["docker", "compose", "-p", project, "-f", files.next()?];
+    words.extend(files.flat_map(|file| ["-f", file]));
+    words.extend(["config", "--services"]);
+    Some(words)
+}
+
 fn lines(answer: &str) -> BTreeSet<String> {
     let lines = answer.lines().map(str::trim).filter(|line| !line.is_empty());
     lines.map(str::to_owned).collect()
-}
-
-impl Project {
-    /// The command that lists the services of its files.
-    fn services_command(&self) -> Option<Vec<&str>> {
-        let mut files = self.config_files.split(',').map(str::trim).filter(|f| !f.is_empty());
-        let mut words = vec!["docker", "compose", "-p", &self.name, "-f", files.next()?];
-        words.extend(files.flat_map(|file| ["-f", file]));
-        words.extend(["config", "--services"]);
-        Some(words)
-    }
-}
-
-/// Objects in an array, as compose printed them before 2.21, or one a line, as it does since.
-pub(super) fn parse<T: DeserializeOwned>(answer: &str) -> Result<Vec<T>> {
-    let answer = answer.trim();
-    let parsed = if answer.starts_with('[') {
-        serde_json::from_str(answer)
-    } else {
-        serde_json::Deserializer::from_str(answer).into_iter().collect()
-    };
-    parsed.with_context(|| {
-        let shown: String = answer.chars().take(200).collect();
-        format!("reading what Docker answered: {shown}")
-    })
 }
 
 fn judge(projects: &[Known]) -> Verdict {
@@ -115,7 +78,9 @@ fn judge(projects: &[Known]) -> Verdict {
     if !failing.is_empty() {
         return Verdict::Broken(failing.join(", "));
     }
-    let names: BTreeSet<&str> = containers().map(|container| container.service.as_str()).collect();
+    let names: BTreeSet<&str> = containers()
+        .map(|container| container.labels.service.as_str())
+        .collect();
     let names: Vec<&str> = names.into_iter().collect();
     let mut seen = names.join(", ");
     if projects.iter().any(|project| project.services.is_none()) {
@@ -127,7 +92,11 @@ fn judge(projects: &[Known]) -> Verdict {
 impl Known {
     /// What is wrong with the services that have no container.
     fn missing(&self) -> Vec<String> {
-        let has = |service: &str| self.containers.iter().any(|container| container.service == service);
+        let has = |service: &str| {
+            self.containers
+                .iter()
+                .any(|container| container.labels.service == service)
+        };
         let services = self.services.iter().flatten().filter(|service| !has(service));
         services.map(|service| format!("{service} has no container")).collect()
     }
@@ -135,17 +104,12 @@ impl Known {
 
 impl Container {
     fn failing(&self) -> Option<String> {
-        let Self {
-            service,
-            state,
-            health,
-            exit_code,
-        } = self;
-        match (state.as_str(), health.as_str()) {
-            ("running", "unhealthy") => Some(format!("{service} is unhealthy")),
-            ("running", _) => None,
-            ("exited" | "restarting", _) => Some(format!("{service} is {state} (exit code {exit_code})")),
-            _ => Some(format!("{service} is {state}")),
+        let service = &self.labels.service;
+        match self.state.as_str() {
+            "running" if self.status.ends_with("(unhealthy)") => Some(format!("{service} is unhealthy")),
+            "running" => None,
+            state if self.status.is_empty() => Some(format!("{service} is {state}")),
+            state => Some(format!("{service} is {state} ({})", self.status)),
         }
     }
 }
@@ -154,41 +118,38 @@ impl Container {
 mod tests {
     use super::*;
 
-    /// Compose 2.26.
-    const LINES: &str = r#"{"Command":"\"nginx -g 'daemon of…\"","CreatedAt":"2025-11-20 12:21:53 +0000 UTC","ExitCode":0,"Health":"","ID":"d2763e024a10","Image":"nginx:inception","Labels":"com.docker.compose.service=nginx","LocalVolumes":"1","Mounts":"srcs_wordpress","Name":"nginx","Names":"nginx","Networks":"srcs_inception","Ports":"0.0.0.0:443-\u003e443/tcp, :::443-\u003e443/tcp","Project":"srcs","Publishers":[{"URL":"0.0.0.0","TargetPort":443,"PublishedPort":443,"Protocol":"tcp"}],"RunningFor":"2 minutes ago","Service":"nginx","Size":"0B","State":"running","Status":"Up 2 minutes"}
-{"Command":"\"mariadbd\"","ExitCode":0,"Health":"healthy","ID":"0a2763e024a1","Name":"mariadb","Project":"srcs","Publishers":null,"Service":"mariadb","State":"running","Status":"Up 2 minutes (healthy)"}
-"#;
+    fn container(service: &str, state: &str, status: &str) -> Container {
+        let text = format!(
+            r#"{{"Labels":{{"com.docker.compose.project":"srcs","com.docker.compose.service":"{service}",
+                "com.docker.compose.project.config_files":"/p/compose.yml,/p/bonus.yml"}},
+                "State":"{state}","Status":"{status}","Mounts":[]}}"#
+        );
+        docker::parse(&text).unwrap()
+    }
 
-    /// Compose 2.20 and before.
-    const ARRAY: &str = r#"[{"ID":"aba85f638641","Name":"srcs-db-1","Command":"mysqld","Project":"srcs","Service":"db","State":"exited","Health":"","ExitCode":137,"Publishers":null},{"ID":"001f54b33d9b","Name":"srcs-web-1","Command":"nginx","Project":"srcs","Service":"web","State":"running","Health":"unhealthy","ExitCode":0,"Publishers":[]}]"#;
-
-    const LS: &str =
-        r#"[{"Name":"srcs","Status":"running(2)","ConfigFiles":"/home/alice/inception/srcs/docker-compose.yml"}]"#;
-
-    fn verdict(answer: &str) -> Verdict {
-        judged(answer, None)
+    fn two() -> Vec<Container> {
+        vec![
+            container("nginx", "running", "Up 2 minutes"),
+            container("mariadb", "running", "Up 2 minutes (healthy)"),
+        ]
     }
 
     /// The verdict on a project with these containers and these services in its file.
-    fn judged(answer: &str, services: Option<&str>) -> Verdict {
-        let known = Known {
-            containers: parse(answer).unwrap(),
-            services: Some(services.map_or_else(BTreeSet::new, lines)),
-        };
-        judge(&[known])
+    fn judged(containers: Vec<Container>, services: Option<&str>) -> Verdict {
+        let services = services.map(lines);
+        judge(&[Known { containers, services }])
     }
 
     #[test]
-    fn both_forms_are_read() {
-        assert_eq!(verdict(LINES), Verdict::Holds("mariadb, nginx".into()));
+    fn what_does_not_run_or_is_unhealthy_fails() {
+        assert_eq!(judged(two(), Some("")), Verdict::Holds("mariadb, nginx".into()));
+        let broken = vec![
+            container("db", "exited", "Exited (137) 3 hours ago"),
+            container("web", "running", "Up 2 minutes (unhealthy)"),
+        ];
         assert_eq!(
-            verdict(ARRAY),
-            Verdict::Broken("db is exited (exit code 137), web is unhealthy".into())
-        );
-        let [project] = parse::<Project>(LS).unwrap().try_into().unwrap();
-        assert_eq!(
-            project.services_command().unwrap().join(" "),
-            "docker compose -p srcs -f /home/alice/inception/srcs/docker-compose.yml config --services"
+            judged(broken, Some("")),
+            Verdict::Broken("db is exited (Exited (137) 3 hours ago), web is unhealthy".into())
         );
     }
 
@@ -196,55 +157,45 @@ mod tests {
     fn a_service_without_a_container_fails() {
         // `docker compose config --services`: in no order, without those of profiles that are not enabled.
         assert_eq!(
-            judged(LINES, Some("nginx\nmariadb\nwordpress\n")),
+            judged(two(), Some("nginx\nmariadb\nwordpress\n")),
             Verdict::Broken("wordpress has no container".into())
         );
         // A service of a profile is not in the list; one that was started all the same has a container.
-        assert_eq!(judged(LINES, Some("nginx\n")), Verdict::Holds("mariadb, nginx".into()));
+        assert_eq!(judged(two(), Some("nginx\n")), Verdict::Holds("mariadb, nginx".into()));
     }
 
     #[test]
     fn a_file_that_cannot_be_read_leaves_the_containers() {
-        let containers = parse(LINES).unwrap();
-        let services = None;
-        let verdict = judge(&[Known { containers, services }]);
+        let verdict = judged(two(), None);
         assert!(matches!(&verdict, Verdict::Holds(seen) if seen.starts_with("mariadb, nginx (told by")));
     }
 
     #[test]
     fn all_files_of_a_project_are_read_together() {
-        let several = r#"[{"Name":"a b","Status":"running(1)","ConfigFiles":"/p/compose.yml,/p/bonus.yml"},{"Name":"old","Status":"exited(1)"}]"#;
-        let projects: Vec<Project> = parse(several).unwrap();
-        let command = projects[0].services_command().unwrap();
+        let containers = two();
+        let command = services_command("a b", &containers).unwrap().join("|");
         assert_eq!(
-            ssh::quote(&command).unwrap(),
-            "docker compose -p 'a b' -f /p/compose.yml -f /p/bonus.yml config --services"
+            command,
+            "docker|compose|-p|a b|-f|/p/compose.yml|-f|/p/bonus.yml|config|--services"
         );
-        assert_eq!(projects[1].services_command(), None);
+        assert_eq!(services_command("a", &[]), None);
     }
 
     #[test]
     fn no_container_is_no_success() {
-        for answer in ["", "\n", "[]\n"] {
-            assert_eq!(verdict(answer), Verdict::Broken("compose has made no container".into()));
-        }
+        let none = Verdict::Broken("compose has made no container".into());
+        assert_eq!(judged(Vec::new(), Some("nginx")), none);
+        assert_eq!(judge(&[]), none);
     }
 
     #[test]
     fn every_state_but_running_fails() {
         for state in ["created", "paused", "restarting", "removing", "exited", "dead"] {
-            let line = format!(r#"{{"Service":"db","State":"{state}"}}"#);
-            let verdict = verdict(&line);
+            let verdict = judged(vec![container("db", state, "")], Some(""));
             assert!(
                 matches!(&verdict, Verdict::Broken(seen) if seen.contains(state)),
                 "{verdict:?}"
             );
         }
-    }
-
-    #[test]
-    fn another_answer_is_quoted() {
-        let error = parse::<Container>("permission denied").unwrap_err();
-        assert!(format!("{error:#}").contains("permission denied"));
     }
 }

@@ -4,52 +4,13 @@ use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::Result;
-use serde::Deserialize;
 
-use super::containers::parse;
+use super::docker::{self, Container, Mount, Volume};
 use super::{Context, Verdict};
 use crate::config::Login;
 
 /// The database and the site's files.
 const AT_LEAST: usize = 2;
-
-/// What compose's containers mount, one container a line. No more is asked for: environments hold passwords.
-const MOUNTS: &str = r#"docker ps --all --quiet --filter label=com.docker.compose.project | xargs -r docker inspect --type container --format '{"Service":{{json (index .Config.Labels "com.docker.compose.service")}},"Mounts":{{json .Mounts}}}'"#;
-
-/// Volumes of any origin: those that a compose file calls `external` have none of its labels.
-const VOLUMES: &str = "docker volume ls --quiet | xargs -r docker volume inspect";
-
-/// A container and what it mounts.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Container {
-    service: String,
-    mounts: Vec<Mount>,
-}
-
-/// A mount as `docker inspect` shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Mount {
-    /// `volume`, `bind`, `tmpfs` and others.
-    r#type: String,
-    /// A volume's.
-    #[serde(default)]
-    name: String,
-    #[serde(default)]
-    source: String,
-    destination: String,
-}
-
-/// A volume as `docker volume inspect` shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Volume {
-    name: String,
-    mountpoint: String,
-    #[serde(default)]
-    options: Option<BTreeMap<String, String>>,
-}
 
 /// Whether what the compose projects' containers mount lies, in at least two folders, under `/home/LOGIN/data`: as
 /// named volumes, or as folders that the services bind, which older subjects allow. Further ones may lie elsewhere.
@@ -57,8 +18,8 @@ struct Volume {
 /// # Errors
 /// When the guest cannot be asked or its answer cannot be read.
 pub(super) fn check(context: &mut Context<'_>) -> Result<Verdict> {
-    let containers = parse(&context.ask(MOUNTS)?)?;
-    let volumes = parse(&context.ask(VOLUMES)?)?;
+    let containers = docker::containers(context)?;
+    let volumes = docker::volumes(context)?;
     Ok(judge(&containers, &volumes, context.login))
 }
 
@@ -116,7 +77,7 @@ impl Mount {
         if self.is_volume() {
             self.name.clone()
         } else {
-            format!("{} of {}", self.destination, container.service)
+            format!("{} of {}", self.destination, container.labels.service)
         }
     }
 }
@@ -149,9 +110,12 @@ mod tests {
     use super::*;
     use crate::verify::testing::login;
 
-    /// A line of the containers' mounts, as Docker 26 and 28 print it.
     fn container(service: &str, mounts: &[String]) -> String {
-        format!(r#"{{"Service":"{service}","Mounts":[{}]}}"#, mounts.join(","))
+        format!(
+            r#"{{"Labels":{{"com.docker.compose.project":"srcs","com.docker.compose.service":"{service}"}},
+                "State":"running","Status":"Up 2 minutes","Mounts":[{}]}}"#,
+            mounts.join(",")
+        )
     }
 
     fn volume(name: &str) -> String {
@@ -168,7 +132,7 @@ mod tests {
 
     const TMPFS: &str = r#"{"Type":"tmpfs","Source":"","Destination":"/run","Mode":"","RW":true,"Propagation":""}"#;
 
-    /// `docker volume inspect` of a volume that compose made, or (without labels) of an external one.
+    /// What the engine says of a volume that compose made, or (without labels) of an external one.
     fn made(name: &str, device: Option<&str>) -> String {
         let options = device.map_or_else(
             || "null".to_owned(),
@@ -183,8 +147,8 @@ mod tests {
 
     fn verdict(containers: &[String], volumes: &[String]) -> Verdict {
         let volumes = format!("[{}]", volumes.join(","));
-        let containers = parse(&containers.join("\n")).unwrap();
-        judge(&containers, &parse(&volumes).unwrap(), &login())
+        let containers = docker::services(&format!("[{}]", containers.join(","))).unwrap();
+        judge(&containers, &docker::parse::<Vec<Volume>>(&volumes).unwrap(), &login())
     }
 
     #[test]
@@ -236,7 +200,7 @@ mod tests {
     #[test]
     fn no_answer_is_no_volume() {
         let none = Verdict::Broken("the containers mount no volume".into());
-        assert_eq!(judge(&[], &parse("").unwrap(), &login()), none);
+        assert_eq!(judge(&[], &[], &login()), none);
         assert_eq!(verdict(&[container("web", &[TMPFS.to_owned()])], &[]), none);
     }
 }
