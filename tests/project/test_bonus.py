@@ -5,6 +5,7 @@ import subprocess
 
 from harness import check, check_equal, test, wait_until
 from site_under_test import SERVICES
+from test_operator import log_in
 
 BONUS = ["redis", "ftp", "adminer", "website", "mail"]
 
@@ -77,6 +78,19 @@ def adminer(site):
     refused = site.curl("/adminer/", "--cookie-jar", f"{jar}2", "--cookie", f"{jar}2", "--location", "--data-urlencode", "auth[driver]=server",
                         "--data-urlencode", "auth[username]=wordpress", "--data-urlencode", "auth[password]=wrong")
     check("Access denied" in refused and "wp_posts" not in refused, "a wrong password is taken")
+
+
+@test
+def passwords_reach_the_cache(site):
+    """make passwords counts at once with a user in the object cache, where a login leaves it: the old one is refused."""
+    old = site.secret("wp_author_password")
+    new = f"{old} 'other'"
+    check_equal(log_in(site, "writer", old), 302, "login")
+    site.write_secret("wp_author_password", new)
+    log = site.make("passwords")
+    check("writer: the password is set" in log, log[-500:])
+    check_equal(log_in(site, "writer", old), 200, "login with the old password")
+    check_equal(log_in(site, "writer", new), 302, "login with the new password")
 
 
 @test
