@@ -94,6 +94,20 @@ def passwords_reach_the_cache(site):
 
 
 @test
+def cache_is_not_stale(site):
+    """make, a change, make bonus: what Redis kept from before the change is not shown."""
+    site.curl("/")
+    site.make()
+    check(site.health("redis") == "healthy", "redis is not running any more, so this proves nothing")
+    site.sql("UPDATE wp_options SET option_value = 'Changed without the cache' WHERE option_name = 'blogname'")
+    site.make("bonus")
+    check("Changed without" in site.curl("/"), "the page is made from what the cache kept")
+    site.sql("UPDATE wp_options SET option_value = 'Inception' WHERE option_name = 'blogname'")
+    site.docker("restart", "redis")
+    wait_until(lambda: site.health("redis") == "healthy", "redis is healthy")
+
+
+@test
 def static_site(site):
     """The static site is served, without PHP in its image."""
     page = site.curl("/website/")
