@@ -80,6 +80,28 @@ def backup_and_restore(site):
 
 
 @test
+def incomplete_backup(site):
+    """backup fails, leaves no file and starts the services again where a folder or a part of the site is missing."""
+    file = f"/home/{site.login}/incomplete.tar.gz"
+    load = site.data / "wordpress/wp-load.php"
+    load.rename(site.data / "wp-load.php")
+    try:
+        check("without wordpress/wp-load.php" in site.make_fails(f"backup FILE={file}"), "no word of the missing file")
+    finally:
+        (site.data / "wp-load.php").rename(load)
+    check_equal(output("sh", "-c", f"ls {file}* 2>/dev/null", check=False), "", "files left")
+    wait_until(lambda: site.all_healthy(), "all are healthy after the refused backup")
+    (site.data / "wordpress").rename(site.data / "elsewhere")
+    try:
+        check("not everything could be saved" in site.make_fails(f"backup FILE={file}"), "no word of the missing folder")
+    finally:
+        (site.data / "elsewhere").rename(site.data / "wordpress")
+    check_equal(output("sh", "-c", f"ls {file}* 2>/dev/null", check=False), "", "files left")
+    site.make()
+    check(site.all_healthy(), "not all are healthy")
+
+
+@test
 def deleting_asks(site):
     """fclean asks first, then deletes the data, other users' files too, without sudo; a new site can be made."""
     check("CONFIRM=1" in site.make_fails("fclean"), "fclean did not ask")
