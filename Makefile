@@ -67,7 +67,7 @@ passwords: ## give database and site the passwords that are in secrets/ now
 	@srcs/tools/passwords
 
 backup: ## save the database and the site's files in FILE (/home/LOGIN/site-TIME.tar.gz)
-	@srcs/tools/data backup $(DATA) "$(FILE)"
+	@exec srcs/tools/data backup $(DATA) "$(FILE)"
 
 restore: ## replace both by those in FILE=... (asks for CONFIRM=1)
 ifneq ($(CONFIRM),1)

@@ -1,6 +1,8 @@
 """What the operator does with a running site: passwords, backup, restore, deleting."""
 
 import os
+import signal
+import subprocess
 
 from harness import check, check_equal, test, wait_until
 from site_under_test import SERVICES, output
@@ -99,6 +101,25 @@ def incomplete_backup(site):
     check_equal(output("sh", "-c", f"ls {file}* 2>/dev/null", check=False), "", "files left")
     site.make()
     check(site.all_healthy(), "not all are healthy")
+
+
+@test
+def interrupted_backup(site):
+    """HUP, INT or TERM while backup saves: nothing is left of it, and the site runs again."""
+    file = f"/home/{site.login}/interrupted.tar.gz"
+    site.shell(f"head -c 300000000 /dev/urandom > {site.data}/wordpress/big")
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        # Its own group, with the signals as a terminal's shell has them: Ctrl-C reaches make and all below it.
+        make = subprocess.Popen(["su", "--login", site.login, "--command", f"cd {site.folder} && exec make backup FILE={file}"],
+                                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        wait_until(lambda: os.path.exists(f"{file}.new") and os.stat(f"{file}.new").st_size > 1_000_000, "backup saves")
+        for process in output("pgrep", "--full", f"srcs/tools/data backup .*{file}").split():
+            os.kill(int(process), number)
+        check(make.wait(timeout=120) != 0, f"make succeeded after {number.name}")
+        check_equal(output("sh", "-c", f"ls {file}* 2>/dev/null", check=False), "", f"files left after {number.name}")
+        wait_until(lambda: site.all_healthy(), f"all are healthy after {number.name}")
+        check_equal(site.docker("ps", "--quiet", "--filter", "name=inception-data"), "", "containers left")
+    site.shell(f"rm {site.data}/wordpress/big")
 
 
 @test
