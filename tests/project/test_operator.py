@@ -61,7 +61,7 @@ def backup_and_restore(site):
     """backup saves database and files in one private file; restore brings both back, and refuses others."""
     file = f"/home/{site.login}/saved.tar.gz"
     site.shell(f"touch {site.data}/wordpress/wp-content/kept")
-    site.sql("INSERT INTO wp_options (option_name, option_value) VALUES ('mark', 'before')")
+    site.sql("REPLACE INTO wp_options (option_name, option_value) VALUES ('mark', 'before')")
     site.make(f"backup FILE={file}")
     check_equal(oct(os.stat(file).st_mode & 0o777), "0o600", "mode of the backup")
     wait_until(lambda: site.all_healthy(), "all are healthy after the backup")
@@ -69,15 +69,30 @@ def backup_and_restore(site):
     site.shell(f"rm {site.data}/wordpress/wp-content/kept")
     check("CONFIRM=1" in site.make_fails(f"restore FILE={file}"), "restore did not ask")
     site.shell(f"head -c 100000 {file} > {file}.half; tar -C / -czf {file}.other etc/hostname")
-    for wrong in ("half", "other"):
+    # The right folders, with nothing in them.
+    site.shell(f"mkdir -p hollow/mariadb hollow/wordpress && tar -C hollow -czf {file}.hollow mariadb wordpress && rm -r hollow")
+    for wrong in ("half", "other", "hollow"):
         check("error: " in site.make_fails(f"restore FILE={file}.{wrong} CONFIRM=1"), f"{wrong} was taken")
         check_equal(site.sql("SELECT option_value FROM wp_options WHERE option_name = 'mark'"), ["after"], "the data")
+        check_equal(sorted(os.listdir(site.data)), ["mariadb", "wordpress"], "what a refused restore leaves")
     # The passwords were other ones when the backup was made.
     site.write_secret("db_password", "since the backup")
     site.make(f"restore FILE={file} CONFIRM=1")
     check(site.all_healthy(), "restore returned before every service was healthy")
     check_equal(site.sql("SELECT option_value FROM wp_options WHERE option_name = 'mark'"), ["before"], "the data")
     check((site.data / "wordpress/wp-content/kept").exists(), "the file is not back")
+    # A crash between the two folders: one is swapped, the other is not. Then one before the old data is deleted.
+    site.make("down")
+    for swapped in (["mariadb"], ["mariadb", "wordpress"]):
+        output("sh", "-euc", f"cd {site.data}; rm -f wordpress/wp-content/kept; mkdir restored replaced; tar -C restored -xzf {file}; chown -R {site.login}: restored")
+        for folder in swapped:
+            (site.data / folder).rename(site.data / "replaced" / folder)
+            (site.data / "restored" / folder).rename(site.data / folder)
+        site.make("passwords")
+        check_equal(sorted(os.listdir(site.data)), ["mariadb", "wordpress"], "what is left of the restore")
+        check((site.data / "wordpress/wp-content/kept").exists(), "the restore was not completed")
+        check_equal(site.sql("SELECT option_value FROM wp_options WHERE option_name = 'mark'"), ["before"], "the data")
+        check(site.all_healthy(), "not all are healthy")
     return f"{os.stat(file).st_size / 1e6:.0f} MB"
 
 
