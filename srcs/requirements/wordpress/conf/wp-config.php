@@ -9,7 +9,7 @@ function site_secret(string $name): string
     return trim((string) file_get_contents("/run/secrets/$name"));
 }
 
-define('DB_HOST', 'mariadb');
+define('DB_HOST', 'mariadb:' . getenv('DB_PORT'));
 define('DB_NAME', getenv('DB_NAME'));
 define('DB_USER', getenv('DB_USER'));
 define('DB_PASSWORD', site_secret('db_password'));
