@@ -8,7 +8,7 @@ DATA := /home/$(LOGIN)/data
 RUN_AS := $(or $(shell sed -n 's/^RUN_AS=//p' srcs/.env 2>/dev/null),$(filter-out 0:%,$(shell stat -c %u:%g /home/$(LOGIN) 2>/dev/null)),1000:1000)
 COMPOSE := $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose) -f srcs/docker-compose.yml
 EVERY := $(COMPOSE) --profile bonus
-UP := $(COMPOSE) up --detach --wait --wait-timeout 1800
+UP := srcs/tools/up
 export LOGIN RUN_AS COMPOSE UP
 .NOTPARALLEL:
 FILE ?= /home/$(LOGIN)/site-$(shell date +%Y%m%d-%H%M%S).tar.gz

@@ -95,6 +95,42 @@ def evaluation_cleaning(site):
 
 
 @test
+def crash_loop(site):
+    """A service that can never start ends make at once, with its reason."""
+    file = site.folder / "srcs/requirements/nginx/conf/nginx.conf"
+    text = file.read_text()
+    file.write_text(text.replace("worker_processes auto;", "worker_processes nonsense;"))
+    try:
+        begin = time.monotonic()
+        message = site.make_fails()
+        seconds = time.monotonic() - begin
+        check('"worker_processes" directive invalid value' in message and seconds < 120, message[-1500:])
+        # A compose that only waits, as it does if it never looks in between two of the attempts.
+        site.shell("printf '#!/bin/sh\\nexec sleep 100\\n' > ~/waits && chmod 755 ~/waits")
+        site.docker("restart", "nginx")
+        message = site.shell("! COMPOSE=~/waits srcs/tools/up && rm ~/waits")
+        check("nginx was restarted 5 times" in message, message)
+    finally:
+        file.write_text(text)
+    site.make()
+    check(site.all_healthy(), "not all are healthy")
+    return f"{seconds:.0f} s"
+
+
+@test
+def foreign_database(site):
+    """A database with tables of others but no site is not touched, and make says so."""
+    site.sql("RENAME TABLE wp_options TO their_options")
+    site.docker("stop", "wordpress")
+    message = site.make_fails()
+    tables = site.sql("SHOW TABLES")
+    check("their_options" in tables and "wp_posts" in tables, f"tables are {tables}")
+    site.sql("RENAME TABLE their_options TO wp_options")
+    check("holds tables but not a site" in message, message[-1500:])
+    site.make()
+
+
+@test
 def killed_first_start(site):
     """SIGKILL at any moment of the first start: the next start completes it, and data is whole."""
     site.make("fclean CONFIRM=1")
