@@ -13,7 +13,7 @@ export LOGIN RUN_AS COMPOSE UP
 .NOTPARALLEL:
 FILE ?= /home/$(LOGIN)/site-$(shell date +%Y%m%d-%H%M%S).tar.gz
 
-.PHONY: all bonus prepare down stop start re clean fclean logs ps status mail passwords backup restore help
+.PHONY: all bonus settings prepare down stop start re clean fclean logs ps status mail passwords backup restore help
 
 all: prepare ## build, start, and return when every service is healthy
 	@$(UP) || { srcs/tools/explain; exit 1; }
@@ -23,8 +23,10 @@ bonus: export BONUS = on
 bonus: export COMPOSE_PROFILES = bonus
 bonus: all ## the same with the bonus services
 
-prepare:
+settings:
 	@srcs/tools/settings
+
+prepare: settings
 	@$(COMPOSE) build
 	@srcs/tools/certificate $(DOMAIN)
 
