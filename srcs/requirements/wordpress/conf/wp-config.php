@@ -6,7 +6,8 @@
 
 function site_secret(string $name): string
 {
-    return trim((string) file_get_contents("/run/secrets/$name"));
+    $secret = trim((string) file_get_contents("/run/secrets/$name"));
+    return $secret !== '' ? $secret : throw new RuntimeException("the secret $name is empty or cannot be read");
 }
 
 define('DB_HOST', 'mariadb:' . getenv('DB_PORT'));
