@@ -1,7 +1,7 @@
 # Builds and runs the site with docker compose. `make help` lists the targets.
 
-# Whose site it is: the setting, else LOGIN of the environment, else who runs make.
-LOGIN := $(or $(shell sed -n 's/^LOGIN=//p' srcs/.env 2>/dev/null),$(LOGIN),$(shell id -un))
+# Whose site it is: the setting, else LOGIN of the environment, else who runs make, by sudo or not.
+LOGIN := $(or $(shell sed -n 's/^LOGIN=//p' srcs/.env 2>/dev/null),$(LOGIN),$(if $(filter 0,$(shell id -u)),$(SUDO_USER)),$(shell id -un))
 DOMAIN := $(LOGIN).42.fr
 DATA := /home/$(LOGIN)/data
 # User and group that the services run as: those of the login's home, never root.

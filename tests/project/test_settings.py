@@ -43,6 +43,27 @@ def as_root(clone, *words, **variables):
 
 
 @test
+def not_the_site_of_root(site):
+    """sudo make works for who called sudo, root needs a LOGIN, and nothing is made where it is refused."""
+    with fresh_clone(site) as clone:
+        for variables in ({}, {"SUDO_USER": "root"}):
+            good, text = as_root(clone, **variables)
+            check(not good and "make LOGIN=you" in text, text)
+            check(not (clone.folder / "srcs/.env").exists() and not (clone.folder / "secrets").exists(), "something was made")
+        for words, variables in (([], {"SUDO_USER": site.login}), (["settings", f"LOGIN={site.login}"], {})):
+            good, text = as_root(clone, *words, **variables)
+            check(good, text)
+            check(f"LOGIN={site.login}\n" in (clone.folder / "srcs/.env").read_text(), "another LOGIN")
+            strangers = output("find", clone.folder, site.data, "!", "-user", site.login)
+            check_equal(strangers, "", "files of root's")
+            (clone.folder / "srcs/.env").unlink()
+            shutil.rmtree(clone.folder / "secrets")
+        # sudo -u LOGIN make: who called sudo is somebody else.
+        check(settings(clone, SUDO_USER="somebody")[0], "as LOGIN by sudo")
+        check(f"LOGIN={site.login}\n" in (clone.folder / "srcs/.env").read_text(), "another LOGIN")
+
+
+@test
 def unreadable_secrets(site):
     """A secret that the services could not read is refused, and mariadb itself takes no empty or missing password."""
     with fresh_clone(site) as clone:
