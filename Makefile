@@ -6,10 +6,13 @@ DOMAIN := $(LOGIN).42.fr
 DATA := /home/$(LOGIN)/data
 # User and group that the services run as: those of the login's home, never root.
 RUN_AS := $(or $(shell sed -n 's/^RUN_AS=//p' srcs/.env 2>/dev/null),$(filter-out 0:%,$(shell stat -c %u:%g /home/$(LOGIN) 2>/dev/null)),1000:1000)
-COMPOSE := $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose) -f srcs/docker-compose.yml
+COMPOSE := $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose) -p inception -f srcs/docker-compose.yml
 EVERY := $(COMPOSE) --profile bonus
 UP := srcs/tools/up
 export LOGIN RUN_AS COMPOSE UP
+# Only srcs/.env counts, which is checked: compose would prefer what the caller's environment happens to have.
+unexport DOMAIN SITE_TITLE SITE_TAGLINE WP_ADMIN_USER WP_ADMIN_EMAIL WP_AUTHOR_USER WP_AUTHOR_EMAIL DB_NAME DB_USER
+unexport FTP_USER FTP_ADDRESS BONUS COMPOSE_PROFILES COMPOSE_FILE COMPOSE_ENV_FILES COMPOSE_DISABLE_ENV_FILE COMPOSE_PROJECT_NAME
 .NOTPARALLEL:
 FILE ?= /home/$(LOGIN)/site-$(shell date +%Y%m%d-%H%M%S).tar.gz
 

@@ -66,6 +66,16 @@ def make_keeps_what_is_there(site):
 
 
 @test
+def environment_does_not_count(site):
+    """What the caller's environment has changes neither settings nor project: containers stay as they are."""
+    containers = [site.inspect(service)["Id"] for service in SERVICES]
+    site.shell("WP_ADMIN_USER=SuperAdmin DOMAIN=example.org DB_NAME=x BONUS=on COMPOSE_PROFILES=bonus COMPOSE_PROJECT_NAME=foo "
+               "COMPOSE_FILE=/nonexistent COMPOSE_ENV_FILES=/nonexistent make", timeout=900)
+    check_equal([site.inspect(service)["Id"] for service in SERVICES], containers, "containers")
+    check_equal(len(site.docker("ps", "--all", "--quiet").split()), len(SERVICES), "number of containers")
+
+
+@test
 def secrets_are_private(site):
     """Secrets have mode 0600, random passwords, and git would not take them."""
     values = site.secrets()
