@@ -31,11 +31,12 @@ def make_refuses(site):
         check("error: " in message and expected in message, f"instead of '{expected}':\n{message}")
         check("hint: " in message, f"no hint with '{expected}'")
     env.unlink()
-    for text, expected in (("", "is empty"), ("CHANGE_ME", "placeholder"), ("one\ntwo", "more than one line")):
+    for text, expected in (("", "is empty"), ("CHANGE_ME", "placeholder"), ("one\ntwo", "more than one line"),
+                           ("windows\r", "carriage return"), (" outer", "space"), ("outer ", "space"), ("ta\tb", "control character")):
         site.shell("mkdir -p secrets")
         site.write_secret("db_password", text)
         check(expected in site.make_fails(), f"no word of '{expected}'")
-        check_equal((site.folder / "secrets/db_password.txt").read_text(), text + "\n", "the refused secret")
+        check_equal((site.folder / "secrets/db_password.txt").read_bytes().decode(), text + "\n", "the refused secret")
     site.shell("rm -r secrets srcs/.env")
 
 
