@@ -64,6 +64,26 @@ def not_the_site_of_root(site):
 
 
 @test
+def engine_that_does_not_do(site):
+    """make says what is wrong with an engine that does not answer, is rootless or maps users, or lacks buildx."""
+    with fresh_clone(site) as clone:
+        shims = clone.folder / "shims"
+        shims.mkdir()
+        for script, expected in (
+            ('[ "$1" != info ] || echo "[name=seccomp name=rootless]"', "runs rootless"),
+            ('[ "$1" != info ] || echo "[name=userns]"', "maps users"),
+            ('[ "$1" != info ] || { echo "permission denied while trying to connect"; exit 1; }', "does not answer: permission denied"),
+            ('[ "$1" != buildx ]', "buildx is missing"),
+        ):
+            for name, text in (("docker", script), ("docker-compose", "exit 1")):
+                (shims / name).write_text(f"#!/bin/sh\n{text}\n")
+                (shims / name).chmod(0o755)
+            good, text = settings(clone, PATH=f"{shims}:$PATH")
+            check(not good and expected in text and "hint: " in text, text)
+        check(settings(clone)[0], "the real engine")
+
+
+@test
 def unreadable_secrets(site):
     """A secret that the services could not read is refused, and mariadb itself takes no empty or missing password."""
     with fresh_clone(site) as clone:
