@@ -53,6 +53,40 @@ def tls(site):
     check(fingerprint in site.make("status"), "make status shows another fingerprint")
 
 
+def handshake(site, *options) -> bool:
+    """Whether a client with some options gets a connection; at security level 0 it would speak anything itself."""
+    return subprocess.run(["openssl", "s_client", "-connect", "127.0.0.1:443", "-servername", site.domain, *options],
+                          stdin=subprocess.DEVNULL, capture_output=True).returncode == 0
+
+
+@test
+def other_certificate(site):
+    """An RSA certificate in tls.pem is kept and works with TLS 1.2 and 1.3; ciphers without forward secrecy are refused."""
+    file = site.folder / "secrets/tls.pem"
+    own = file.read_text()
+    made = output("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "90", "-subj", "/CN=some authority",
+                  "-addext", f"subjectAltName=DNS:{site.domain}", "-keyout", "-", "-out", "-")
+    made = made[made.index("-----BEGIN"):]
+    try:
+        file.write_text(made)
+        site.docker("restart", "nginx")
+        site.make()
+        check_equal(file.read_text(), made, "the other certificate")
+        for kind in ("RSA", "ECDSA"):
+            if kind == "ECDSA":
+                file.write_text(own)
+                site.docker("restart", "nginx")
+                site.make()
+            check(handshake(site, "-tls1_2") and handshake(site, "-tls1_3"), f"no connection with {kind}")
+            for weak in ("AES128-GCM-SHA256", "AES128-SHA", "ECDHE-RSA-AES128-SHA:ECDHE-ECDSA-AES128-SHA", "DHE-RSA-AES128-GCM-SHA256",
+                         "aNULL", "eNULL", "3DES"):
+                check(not handshake(site, "-tls1_2", "-cipher", f"{weak}:@SECLEVEL=0"), f"{weak} is taken with {kind}")
+    finally:
+        file.write_text(own)
+        site.docker("restart", "nginx")
+    site.make()
+
+
 def open_ports():
     """Ports that something listens on in this network, beyond the tests' own on the loopback."""
     lines = output("ss", "-Hltn").splitlines()
