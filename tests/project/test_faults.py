@@ -95,6 +95,43 @@ def evaluation_cleaning(site):
 
 
 @test
+def other_releases(site):
+    """An image with an older WordPress than the site leaves it; one with a newer updates it, after a crash too."""
+    version, marker, unfinished = (site.data / "wordpress" / name for name in ("wp-includes/version.php", ".installed-release", ".updating-release"))
+    theme = site.data / "wordpress/wp-content/themes/twentytwentythree/style.css"
+    text, release, content = version.read_text(), marker.read_text(), theme.read_text()
+
+    def starts():
+        site.docker("restart", "wordpress")
+        wait_until(lambda: site.all_healthy(["wordpress"]), "wordpress is healthy")
+
+    def claims(number):
+        return text.replace(f"wp_version = '{release.strip()}'", f"wp_version = '{number}'")
+
+    check(claims("99.9") != text, "version.php has another form")
+    # Updated from the dashboard: the marker still has the release that it was installed with.
+    marker.write_text("1.0\n")
+    version.write_text(claims("99.9"))
+    starts()
+    check_equal(version.read_text(), claims("99.9"), "version.php of a newer site")
+    # Older than the image, and an update that was killed when version.php was there already.
+    for found in (claims("1.0"), text):
+        version.write_text(found)
+        marker.write_text("1.0\n")
+        if found == text:
+            unfinished.write_text(release)
+        theme.write_text("/* the site's own */\n")
+        (site.data / "wordpress/wp-load.php").write_text("<?php // old\n")
+        starts()
+        check_equal((version.read_text(), marker.read_text()), (text, release), "the updated release")
+        check("old" not in (site.data / "wordpress/wp-load.php").read_text(), "wp-load.php is not replaced")
+        check_equal(theme.read_text(), "/* the site's own */\n", "the site's own content")
+        check(not unfinished.exists(), "the mark of an update is left")
+    theme.write_text(content)
+    check_equal(site.status("/"), 200, "the site")
+
+
+@test
 def crash_loop(site):
     """A service that can never start ends make at once, with its reason."""
     file = site.folder / "srcs/requirements/nginx/conf/nginx.conf"
