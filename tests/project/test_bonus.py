@@ -5,6 +5,7 @@ import subprocess
 
 from harness import check, check_equal, test, wait_until
 from site_under_test import SERVICES
+from test_guest import secrets_are_nowhere
 from test_operator import log_in
 
 BONUS = ["redis", "ftp", "adminer", "website", "mail"]
@@ -20,6 +21,12 @@ def bonus_starts(site):
         check_equal(found["Config"]["Image"], f"{service}:inception", "image")
         check(found["HostConfig"]["ReadonlyRootfs"] and found["HostConfig"]["CapDrop"] == ["ALL"], f"{service} is open")
         check(found["Config"]["User"].split(":")[0] not in ("", "0"), f"{service} runs as root")
+
+
+@test
+def bonus_secrets_stay_secret(site):
+    """No secret is in the images, configurations, arguments or logs of the bonus services either."""
+    secrets_are_nowhere(site, BONUS)
 
 
 def hits(site):

@@ -84,6 +84,23 @@ def reboot(site):
 
 
 @test
+def clean_and_re(site):
+    """make re makes all containers anew; make clean removes containers, images and volumes; both keep the data."""
+    before = [site.inspect(service)["Id"] for service in SERVICES]
+    site.make("re")
+    after = [site.inspect(service)["Id"] for service in SERVICES]
+    check(site.all_healthy() and not set(before) & set(after), "containers are not new, or not healthy")
+    check(COMMENT in site.comments(), "the comment is gone after make re")
+    site.make("clean")
+    for what in (["ps", "--all", "--quiet"], ["volume", "ls", "--quiet"], ["images", "--quiet", "--filter", "reference=*:inception"],
+                 ["network", "ls", "--quiet", "--filter", "name=inception"]):
+        check_equal(site.docker(*what), "", f"docker {' '.join(what)}")
+    check((site.data / "mariadb/data/wordpress").is_dir() and (site.data / "wordpress/wp-load.php").is_file(), "the data is gone")
+    site.make()
+    check(COMMENT in site.comments(), "the comment is gone after make clean")
+
+
+@test
 def evaluation_cleaning(site):
     """The evaluation's cleaning of all containers, images, volumes and networks loses nothing either."""
     site.shell("docker stop $(docker ps -qa); docker rm $(docker ps -qa); docker rmi -f $(docker images -qa); "
