@@ -80,6 +80,8 @@ def reboot(site):
         raise Failure("the check does not see that nginx stays down")
     site.docker("update", "--restart=unless-stopped", "nginx")
     site.docker("start", "nginx")
+    # A program that has not set its signal handlers yet does not hear the engine's, as PID 1.
+    wait_until(lambda: site.health("nginx") == "healthy", "nginx is healthy")
     survives_reboot(site)
 
 
