@@ -1,19 +1,22 @@
 # Builds and runs the site with docker compose. `make help` lists the targets.
 
-# Whose site it is: the setting, else LOGIN of the environment, else who runs make.
-LOGIN := $(or $(shell sed -n 's/^LOGIN=//p' srcs/.env 2>/dev/null),$(LOGIN),$(shell id -un))
+# Whose site it is: the setting, else LOGIN of the environment, else who runs make, by sudo or not.
+LOGIN := $(or $(shell sed -n 's/^LOGIN=//p' srcs/.env 2>/dev/null),$(LOGIN),$(if $(filter 0,$(shell id -u)),$(SUDO_USER)),$(shell id -un))
 DOMAIN := $(LOGIN).42.fr
 DATA := /home/$(LOGIN)/data
 # User and group that the services run as: those of the login's home, never root.
 RUN_AS := $(or $(shell sed -n 's/^RUN_AS=//p' srcs/.env 2>/dev/null),$(filter-out 0:%,$(shell stat -c %u:%g /home/$(LOGIN) 2>/dev/null)),1000:1000)
-COMPOSE := $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose) -f srcs/docker-compose.yml
+COMPOSE := $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose) -p inception -f srcs/docker-compose.yml
 EVERY := $(COMPOSE) --profile bonus
-UP := $(COMPOSE) up --detach --wait --wait-timeout 1800
+UP := srcs/tools/up
 export LOGIN RUN_AS COMPOSE UP
+# Only srcs/.env counts, which is checked: compose would prefer what the caller's environment happens to have.
+unexport DOMAIN SITE_TITLE SITE_TAGLINE WP_ADMIN_USER WP_ADMIN_EMAIL WP_AUTHOR_USER WP_AUTHOR_EMAIL DB_NAME DB_USER
+unexport FTP_USER FTP_ADDRESS BONUS COMPOSE_PROFILES COMPOSE_FILE COMPOSE_ENV_FILES COMPOSE_DISABLE_ENV_FILE COMPOSE_PROJECT_NAME
 .NOTPARALLEL:
 FILE ?= /home/$(LOGIN)/site-$(shell date +%Y%m%d-%H%M%S).tar.gz
 
-.PHONY: all bonus prepare down stop start re clean fclean logs ps status mail passwords backup restore help
+.PHONY: all bonus settings prepare down stop start re clean fclean logs ps status mail passwords backup restore help
 
 all: prepare ## build, start, and return when every service is healthy
 	@$(UP) || { srcs/tools/explain; exit 1; }
@@ -23,8 +26,10 @@ bonus: export BONUS = on
 bonus: export COMPOSE_PROFILES = bonus
 bonus: all ## the same with the bonus services
 
-prepare:
+settings:
 	@srcs/tools/settings
+
+prepare: settings
 	@$(COMPOSE) build
 	@srcs/tools/certificate $(DOMAIN)
 
@@ -67,7 +72,7 @@ passwords: ## give database and site the passwords that are in secrets/ now
 	@srcs/tools/passwords
 
 backup: ## save the database and the site's files in FILE (/home/LOGIN/site-TIME.tar.gz)
-	@srcs/tools/data backup $(DATA) "$(FILE)"
+	@exec srcs/tools/data backup $(DATA) "$(FILE)"
 
 restore: ## replace both by those in FILE=... (asks for CONFIRM=1)
 ifneq ($(CONFIRM),1)

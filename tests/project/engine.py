@@ -33,7 +33,8 @@ class Engine:
 
     def stop(self):
         self.daemon.terminate()
-        self.daemon.wait(timeout=60)
+        # Longer than a container's time to stop, so that one that does not hear is not the end of the engine.
+        self.daemon.wait(timeout=120)
 
     def restart(self):
         """What a reboot is for the containers."""

@@ -30,7 +30,7 @@ MUTATIONS = [
     (6, "tail -f as command", COMPOSE, WORDPRESS_SERVICE, r"\g<0>    command: tail -f /dev/null\n"),
     (6, "a shell as entrypoint", f"{REQUIREMENTS}/nginx/Dockerfile", r"ENTRYPOINT \[.*", 'ENTRYPOINT ["bash"]'),
     (6, "an endless loop in the entrypoint", f"{REQUIREMENTS}/mariadb/tools/start", r"(?m)^umask 077", "while true; do :; done\numask 077"),
-    (6, "a server in the background", f"{REQUIREMENTS}/mariadb/tools/start", r"exec mariadbd ;;", "mariadbd &\n    ;;"),
+    (6, "a server in the background", f"{REQUIREMENTS}/mariadb/tools/start", r"exec mariadbd --port=\S+ ;;", "mariadbd &\n    ;;"),
     (6, "the entrypoint stays PID 1", f"{REQUIREMENTS}/bonus/redis/tools/start", r"exec redis-server", "redis-server"),
     (7, "port 80 too", COMPOSE, r'ports: \["443:443"\]', 'ports: ["443:443", "80:80"]'),
     (7, "the database is open", COMPOSE, r"(?m)^    image: mariadb:inception\n", r'\g<0>    ports: ["3306:3306"]' + "\n"),

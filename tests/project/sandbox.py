@@ -95,7 +95,8 @@ def add_user(login: str):
         (plugins / plugin.name).symlink_to(plugin)
     subprocess.run(["chown", "--recursive", f"{login}:", home], check=True)
     root_plugins = Path("/run/docker-config/cli-plugins")
-    shutil.copytree(plugins, root_plugins, symlinks=True)
+    if not root_plugins.exists():
+        shutil.copytree(plugins, root_plugins, symlinks=True)
     os.environ["DOCKER_CONFIG"] = str(root_plugins.parent)
 
 

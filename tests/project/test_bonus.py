@@ -5,6 +5,8 @@ import subprocess
 
 from harness import check, check_equal, test, wait_until
 from site_under_test import SERVICES
+from test_guest import secrets_are_nowhere
+from test_operator import log_in
 
 BONUS = ["redis", "ftp", "adminer", "website", "mail"]
 
@@ -19,6 +21,12 @@ def bonus_starts(site):
         check_equal(found["Config"]["Image"], f"{service}:inception", "image")
         check(found["HostConfig"]["ReadonlyRootfs"] and found["HostConfig"]["CapDrop"] == ["ALL"], f"{service} is open")
         check(found["Config"]["User"].split(":")[0] not in ("", "0"), f"{service} runs as root")
+
+
+@test
+def bonus_secrets_stay_secret(site):
+    """No secret is in the images, configurations, arguments or logs of the bonus services either."""
+    secrets_are_nowhere(site, BONUS)
 
 
 def hits(site):
@@ -77,6 +85,33 @@ def adminer(site):
     refused = site.curl("/adminer/", "--cookie-jar", f"{jar}2", "--cookie", f"{jar}2", "--location", "--data-urlencode", "auth[driver]=server",
                         "--data-urlencode", "auth[username]=wordpress", "--data-urlencode", "auth[password]=wrong")
     check("Access denied" in refused and "wp_posts" not in refused, "a wrong password is taken")
+
+
+@test
+def passwords_reach_the_cache(site):
+    """make passwords counts at once with a user in the object cache, where a login leaves it: the old one is refused."""
+    old = site.secret("wp_author_password")
+    new = f"{old} 'other'"
+    check_equal(log_in(site, "writer", old), 302, "login")
+    site.write_secret("wp_author_password", new)
+    log = site.make("passwords")
+    check("writer: the password is set" in log, log[-500:])
+    check_equal(log_in(site, "writer", old), 200, "login with the old password")
+    check_equal(log_in(site, "writer", new), 302, "login with the new password")
+
+
+@test
+def cache_is_not_stale(site):
+    """make, a change, make bonus: what Redis kept from before the change is not shown."""
+    site.curl("/")
+    site.make()
+    check(site.health("redis") == "healthy", "redis is not running any more, so this proves nothing")
+    site.sql("UPDATE wp_options SET option_value = 'Changed without the cache' WHERE option_name = 'blogname'")
+    site.make("bonus")
+    check("Changed without" in site.curl("/"), "the page is made from what the cache kept")
+    site.sql("UPDATE wp_options SET option_value = 'Inception' WHERE option_name = 'blogname'")
+    site.docker("restart", "redis")
+    wait_until(lambda: site.health("redis") == "healthy", "redis is healthy")
 
 
 @test

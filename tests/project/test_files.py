@@ -52,6 +52,33 @@ def rules_can_fail(site):
     return f"{len(MUTATIONS)} ways to break them"
 
 
+def without_health(project) -> list[str]:
+    """Services without a health check, and those that start before what they need is healthy."""
+    found = [f"{name} has no health check" for name, service in project.services.items() if not (service.get("healthcheck") or {}).get("test")]
+    for name, needs in (("wordpress", "mariadb"), ("nginx", "wordpress")):
+        waits = project.services[name].get("depends_on") or {}
+        if not isinstance(waits, dict) or waits.get(needs, {}).get("condition") != "service_healthy":
+            found.append(f"{name} does not wait for {needs}")
+    return found
+
+
+@test
+def health_decides(site):
+    """Each service has a health check, and starts when what it needs is healthy; the check sees one that does not."""
+    check_equal(without_health(rules.Project(site.source)), [], "faults")
+    check_of = r"(?m)^    healthcheck:\n      <<: \*health\n      test: "
+    mutations = [(rf"{check_of}\[CMD, sh, /usr/local/lib/site/healthy\]\n", "", "wordpress has no health check"),
+                 (rf"{check_of}\[CMD, sh, /usr/local/lib/adminer/healthy\]\n", "", "adminer has no health check"),
+                 (r"mariadb: \{condition: service_healthy\}", "mariadb: {condition: service_started}", "wordpress does not wait for mariadb"),
+                 (r"(?m)^    depends_on:\n      wordpress: .*\n", "    depends_on: [wordpress]\n", "nginx does not wait for wordpress")]
+    with tempfile.TemporaryDirectory() as scratch:
+        for number, (pattern, replacement, expected) in enumerate(mutations):
+            folder = Path(scratch, str(number))
+            copy_project(site.source, folder)
+            mutate(folder, "srcs/docker-compose.yml", pattern, replacement)
+            check_equal(without_health(rules.Project(folder)), [expected], "faults")
+
+
 @test
 def scripts_are_clean(site):
     """Every shell script passes shellcheck."""

@@ -17,6 +17,11 @@ def make_refuses(site):
         (example, "placeholder"),
         (good.replace("WP_ADMIN_USER=keeper", "WP_ADMIN_USER=theAdmin"), 'contains "admin"'),
         (good.replace("WP_AUTHOR_USER=writer", "WP_AUTHOR_USER=keeper"), "both 'keeper'"),
+        (good.replace("WP_AUTHOR_USER=writer", "WP_AUTHOR_USER=Keeper"), "both 'keeper'"),
+        (good.replace("WP_AUTHOR_EMAIL=writer@", "WP_AUTHOR_EMAIL=Keeper@"), f"both have the address keeper@{site.domain}"),
+        (good.replace("WP_AUTHOR_EMAIL=writer@", "WP_AUTHOR_EMAIL=wri ter@"), "not a mail address"),
+        (good.replace("WP_AUTHOR_USER=writer", "WP_AUTHOR_USER=w/riter"), "cannot be a user's name"),
+        (good.replace("WP_ADMIN_USER=keeper", "export WP_ADMIN_USER='SuperAdmin'"), 'contains "admin"'),
         (good.replace(f"DOMAIN={site.login}.42.fr", "DOMAIN=example.org"), "DOMAIN is example.org"),
         (re.sub("(?m)^LOGIN=.*", "LOGIN=no such login", good), "cannot be a login"),
         (good.replace(site.login, "somebodyelse"), "run make as somebodyelse"),
@@ -26,11 +31,12 @@ def make_refuses(site):
         check("error: " in message and expected in message, f"instead of '{expected}':\n{message}")
         check("hint: " in message, f"no hint with '{expected}'")
     env.unlink()
-    for text, expected in (("", "is empty"), ("CHANGE_ME", "placeholder"), ("one\ntwo", "more than one line")):
+    for text, expected in (("", "is empty"), ("CHANGE_ME", "placeholder"), ("one\ntwo", "more than one line"),
+                           ("windows\r", "carriage return"), (" outer", "space"), ("outer ", "space"), ("ta\tb", "control character")):
         site.shell("mkdir -p secrets")
         site.write_secret("db_password", text)
         check(expected in site.make_fails(), f"no word of '{expected}'")
-        check_equal((site.folder / "secrets/db_password.txt").read_text(), text + "\n", "the refused secret")
+        check_equal((site.folder / "secrets/db_password.txt").read_bytes().decode(), text + "\n", "the refused secret")
     site.shell("rm -r secrets srcs/.env")
 
 
@@ -58,6 +64,16 @@ def make_keeps_what_is_there(site):
     check_equal([(file, file.read_bytes()) for file in files], before, "settings and secrets")
     check_equal([site.inspect(service)["Id"] for service in SERVICES], containers, "containers")
     return f"{time.monotonic() - begin:.1f} s"
+
+
+@test
+def environment_does_not_count(site):
+    """What the caller's environment has changes neither settings nor project: containers stay as they are."""
+    containers = [site.inspect(service)["Id"] for service in SERVICES]
+    site.shell("WP_ADMIN_USER=SuperAdmin DOMAIN=example.org DB_NAME=x BONUS=on COMPOSE_PROFILES=bonus COMPOSE_PROJECT_NAME=foo "
+               "COMPOSE_FILE=/nonexistent COMPOSE_ENV_FILES=/nonexistent make", timeout=900)
+    check_equal([site.inspect(service)["Id"] for service in SERVICES], containers, "containers")
+    check_equal(len(site.docker("ps", "--all", "--quiet").split()), len(SERVICES), "number of containers")
 
 
 @test

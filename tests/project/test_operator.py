@@ -1,6 +1,8 @@
 """What the operator does with a running site: passwords, backup, restore, deleting."""
 
 import os
+import signal
+import subprocess
 
 from harness import check, check_equal, test, wait_until
 from site_under_test import SERVICES, output
@@ -15,9 +17,9 @@ def other_password(site):
     check("secrets/db_password.txt is not the one" in message and "make passwords" in message, message)
     # Started past make: no restart loop, and the health check has the message.
     site.docker("restart", "mariadb")
-    told = wait_until(lambda: [entry["Output"] for entry in site.inspect("mariadb")["State"]["Health"]["Log"] if entry["ExitCode"]],
-                      "the health check fails")
-    check("make passwords" in told[-1], told[-1])
+    # Checks before the server answers fail with another message.
+    wait_until(lambda: any("make passwords" in entry["Output"] for entry in site.inspect("mariadb")["State"]["Health"]["Log"] if entry["ExitCode"]),
+               "the health check names make passwords")
     check_equal(site.inspect("mariadb")["RestartCount"], 0, "restarts")
     site.write_secret("db_password", old)
     site.docker("restart", "mariadb")
@@ -59,7 +61,7 @@ def backup_and_restore(site):
     """backup saves database and files in one private file; restore brings both back, and refuses others."""
     file = f"/home/{site.login}/saved.tar.gz"
     site.shell(f"touch {site.data}/wordpress/wp-content/kept")
-    site.sql("INSERT INTO wp_options (option_name, option_value) VALUES ('mark', 'before')")
+    site.sql("REPLACE INTO wp_options (option_name, option_value) VALUES ('mark', 'before')")
     site.make(f"backup FILE={file}")
     check_equal(oct(os.stat(file).st_mode & 0o777), "0o600", "mode of the backup")
     wait_until(lambda: site.all_healthy(), "all are healthy after the backup")
@@ -67,16 +69,72 @@ def backup_and_restore(site):
     site.shell(f"rm {site.data}/wordpress/wp-content/kept")
     check("CONFIRM=1" in site.make_fails(f"restore FILE={file}"), "restore did not ask")
     site.shell(f"head -c 100000 {file} > {file}.half; tar -C / -czf {file}.other etc/hostname")
-    for wrong in ("half", "other"):
+    # The right folders, with nothing in them.
+    site.shell(f"mkdir -p hollow/mariadb hollow/wordpress && tar -C hollow -czf {file}.hollow mariadb wordpress && rm -r hollow")
+    for wrong in ("half", "other", "hollow"):
         check("error: " in site.make_fails(f"restore FILE={file}.{wrong} CONFIRM=1"), f"{wrong} was taken")
         check_equal(site.sql("SELECT option_value FROM wp_options WHERE option_name = 'mark'"), ["after"], "the data")
+        check_equal(sorted(os.listdir(site.data)), ["mariadb", "wordpress"], "what a refused restore leaves")
     # The passwords were other ones when the backup was made.
     site.write_secret("db_password", "since the backup")
     site.make(f"restore FILE={file} CONFIRM=1")
     check(site.all_healthy(), "restore returned before every service was healthy")
     check_equal(site.sql("SELECT option_value FROM wp_options WHERE option_name = 'mark'"), ["before"], "the data")
     check((site.data / "wordpress/wp-content/kept").exists(), "the file is not back")
+    # A crash between the two folders: one is swapped, the other is not. Then one before the old data is deleted.
+    site.make("down")
+    for swapped in (["mariadb"], ["mariadb", "wordpress"]):
+        output("sh", "-euc", f"cd {site.data}; rm -f wordpress/wp-content/kept; mkdir restored replaced; tar -C restored -xzf {file}; chown -R {site.login}: restored")
+        for folder in swapped:
+            (site.data / folder).rename(site.data / "replaced" / folder)
+            (site.data / "restored" / folder).rename(site.data / folder)
+        site.make("passwords")
+        check_equal(sorted(os.listdir(site.data)), ["mariadb", "wordpress"], "what is left of the restore")
+        check((site.data / "wordpress/wp-content/kept").exists(), "the restore was not completed")
+        check_equal(site.sql("SELECT option_value FROM wp_options WHERE option_name = 'mark'"), ["before"], "the data")
+        check(site.all_healthy(), "not all are healthy")
     return f"{os.stat(file).st_size / 1e6:.0f} MB"
+
+
+@test
+def incomplete_backup(site):
+    """backup fails, leaves no file and starts the services again where a folder or a part of the site is missing."""
+    file = f"/home/{site.login}/incomplete.tar.gz"
+    load = site.data / "wordpress/wp-load.php"
+    load.rename(site.data / "wp-load.php")
+    try:
+        check("without wordpress/wp-load.php" in site.make_fails(f"backup FILE={file}"), "no word of the missing file")
+    finally:
+        (site.data / "wp-load.php").rename(load)
+    check_equal(output("sh", "-c", f"ls {file}* 2>/dev/null", check=False), "", "files left")
+    wait_until(lambda: site.all_healthy(), "all are healthy after the refused backup")
+    (site.data / "wordpress").rename(site.data / "elsewhere")
+    try:
+        check("not everything could be saved" in site.make_fails(f"backup FILE={file}"), "no word of the missing folder")
+    finally:
+        (site.data / "elsewhere").rename(site.data / "wordpress")
+    check_equal(output("sh", "-c", f"ls {file}* 2>/dev/null", check=False), "", "files left")
+    site.make()
+    check(site.all_healthy(), "not all are healthy")
+
+
+@test
+def interrupted_backup(site):
+    """HUP, INT or TERM while backup saves: nothing is left of it, and the site runs again."""
+    file = f"/home/{site.login}/interrupted.tar.gz"
+    site.shell(f"head -c 300000000 /dev/urandom > {site.data}/wordpress/big")
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        # Its own group, with the signals as a terminal's shell has them: Ctrl-C reaches make and all below it.
+        make = subprocess.Popen(["su", "--login", site.login, "--command", f"cd {site.folder} && exec make backup FILE={file}"],
+                                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        wait_until(lambda: os.path.exists(f"{file}.new") and os.stat(f"{file}.new").st_size > 1_000_000, "backup saves")
+        for process in output("pgrep", "--full", f"srcs/tools/data backup .*{file}").split():
+            os.kill(int(process), number)
+        check(make.wait(timeout=120) != 0, f"make succeeded after {number.name}")
+        check_equal(output("sh", "-c", f"ls {file}* 2>/dev/null", check=False), "", f"files left after {number.name}")
+        wait_until(lambda: site.all_healthy(), f"all are healthy after {number.name}")
+        check_equal(site.docker("ps", "--quiet", "--filter", "name=inception-data"), "", "containers left")
+    site.shell(f"rm {site.data}/wordpress/big")
 
 
 @test

@@ -8,6 +8,7 @@ import statistics
 import subprocess
 import threading
 import time
+from pathlib import Path
 
 from harness import check, check_equal, test
 from site_under_test import output
@@ -53,6 +54,60 @@ def tls(site):
     check(fingerprint in site.make("status"), "make status shows another fingerprint")
 
 
+def handshake(site, *options) -> bool:
+    """Whether a client with some options gets a connection; at security level 0 it would speak anything itself."""
+    return subprocess.run(["openssl", "s_client", "-connect", "127.0.0.1:443", "-servername", site.domain, *options],
+                          stdin=subprocess.DEVNULL, capture_output=True).returncode == 0
+
+
+@test
+def other_certificate(site):
+    """An RSA certificate in tls.pem is kept and works with TLS 1.2 and 1.3; ciphers without forward secrecy are refused."""
+    file = site.folder / "secrets/tls.pem"
+    own = file.read_text()
+    made = output("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "90", "-subj", "/CN=some authority",
+                  "-addext", f"subjectAltName=DNS:{site.domain}", "-keyout", "-", "-out", "-")
+    made = made[made.index("-----BEGIN"):]
+    try:
+        file.write_text(made)
+        site.docker("restart", "nginx")
+        site.make()
+        check_equal(file.read_text(), made, "the other certificate")
+        for kind in ("RSA", "ECDSA"):
+            if kind == "ECDSA":
+                file.write_text(own)
+                site.docker("restart", "nginx")
+                site.make()
+            check(handshake(site, "-tls1_2") and handshake(site, "-tls1_3"), f"no connection with {kind}")
+            for weak in ("AES128-GCM-SHA256", "AES128-SHA", "ECDHE-RSA-AES128-SHA:ECDHE-ECDSA-AES128-SHA", "DHE-RSA-AES128-GCM-SHA256",
+                         "aNULL", "eNULL", "3DES"):
+                check(not handshake(site, "-tls1_2", "-cipher", f"{weak}:@SECLEVEL=0"), f"{weak} is taken with {kind}")
+    finally:
+        file.write_text(own)
+        site.docker("restart", "nginx")
+    site.make()
+
+
+@test
+def certificate_is_renewed(site):
+    """A certificate of make's own that expires soon, or is for another name, is made anew; another's is reported."""
+    file = site.folder / "secrets/tls.pem"
+    for days, name, issuer in ((20, site.domain, None), (90, "other.42.fr", None), (20, site.domain, "elsewhere")):
+        made = output("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", str(days),
+                      "-subj", f"/CN={issuer or name}", "-addext", f"subjectAltName=DNS:{name}", "-keyout", "-", "-out", "-")
+        made = made[made.index("-----BEGIN"):]
+        file.write_text(made)
+        log = site.make()
+        check_equal(file.read_text() == made, issuer is not None, f"{name} is left alone")
+        check(("warning: " if issuer else "made secrets/tls.pem") in log, log[-800:])
+        if not issuer:
+            served = ssl.get_server_certificate(("127.0.0.1", 443))
+            check(served.split("-----")[2] in file.read_text(), "the certificate served is not the new one")
+    file.unlink()
+    site.make()
+    check("Fingerprint" in site.make("status") and site.status("/") == 200, "the site")
+
+
 def open_ports():
     """Ports that something listens on in this network, beyond the tests' own on the loopback."""
     lines = output("ss", "-Hltn").splitlines()
@@ -96,6 +151,10 @@ def forwarded_port(site):
 def name_resolves(site):
     """The name leads to this machine where /etc/hosts says so, and make status says it if not."""
     check(f"add to /etc/hosts: 127.0.0.1 {site.domain}" in site.make("status"), "no hint without an entry")
+    before = Path("/etc/hosts").read_text()
+    Path("/etc/hosts").write_text(f"{before}192.0.2.7 {site.domain}\n")
+    check("leads to 192.0.2.7" in site.make("status"), "no hint with another machine's address")
+    Path("/etc/hosts").write_text(before)
     with open("/etc/hosts", "a") as hosts:
         hosts.write(f"127.0.0.1 {site.domain}\n")
     check("/etc/hosts" not in site.make("status"), "still a hint with an entry")

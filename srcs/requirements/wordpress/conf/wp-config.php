@@ -6,10 +6,11 @@
 
 function site_secret(string $name): string
 {
-    return trim((string) file_get_contents("/run/secrets/$name"));
+    $secret = trim((string) file_get_contents("/run/secrets/$name"));
+    return $secret !== '' ? $secret : throw new RuntimeException("the secret $name is empty or cannot be read");
 }
 
-define('DB_HOST', 'mariadb');
+define('DB_HOST', 'mariadb:' . getenv('DB_PORT'));
 define('DB_NAME', getenv('DB_NAME'));
 define('DB_USER', getenv('DB_USER'));
 define('DB_PASSWORD', site_secret('db_password'));

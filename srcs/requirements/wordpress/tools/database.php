@@ -19,7 +19,7 @@ final class WrongPassword extends \RuntimeException
 function connect(): \mysqli
 {
     $password = trim((string) file_get_contents('/run/secrets/db_password'));
-    return new \mysqli('mariadb', getenv('DB_USER'), $password, getenv('DB_NAME'));
+    return new \mysqli('mariadb', getenv('DB_USER'), $password, getenv('DB_NAME'), (int) getenv('DB_PORT'));
 }
 
 /**

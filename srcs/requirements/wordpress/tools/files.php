@@ -9,14 +9,23 @@ namespace Site;
 /** Names the release whose files are complete in the volume; written last. */
 const MARKER = '.installed-release';
 
+/** Stands in the volume while a newer release replaces an older one: what is there is neither of both. */
+const UPDATING = '.updating-release';
+
 /** Copies the release in `$source` to `$site`, unless the same or a newer one is complete there. */
 function deploy_files(string $source, string $site): void
 {
     $release = release($source);
     $marker = "$site/" . MARKER;
     $present = is_file($marker) ? trim((string) file_get_contents($marker)) : null;
-    if ($present !== null && version_compare($present, $release, '>=')) {
-        return;
+    $updating = "$site/" . UPDATING;
+    if ($present !== null && !is_file($updating)) {
+        // The site may have been updated from its dashboard since.
+        $newest = version_compare(release($site), $present, '>') ? release($site) : $present;
+        if (version_compare($newest, $release, '>=')) {
+            return;
+        }
+        file_put_contents($updating, "$release\n");
     }
     say("copying WordPress $release into the volume");
     // A site that was complete keeps its own themes, plugins and uploads.
@@ -24,14 +33,14 @@ function deploy_files(string $source, string $site): void
     shell_exec('sync -f ' . escapeshellarg($site));
     file_put_contents("$marker.new", "$release\n");
     rename("$marker.new", $marker);
+    is_file($updating) && unlink($updating);
 }
 
-/** The version that a WordPress tree says it is. */
+/** The version that a WordPress tree says it is; "0" if it does not say. */
 function release(string $source): string
 {
-    $wp_version = '';
-    require "$source/wp-includes/version.php";
-    return $wp_version;
+    $text = (string) @file_get_contents("$source/wp-includes/version.php");
+    return preg_match('/^\$wp_version = \'(.+)\';/m', $text, $found) ? $found[1] : '0';
 }
 
 /** Copies all files below `$source`, replacing those of the same name, but keeps those below `$keep`. */

@@ -7,7 +7,7 @@ declare(strict_types=1);
 namespace Site;
 
 /**
- * Installs WordPress with its own functions. What an earlier, killed attempt left is dropped first.
+ * Installs WordPress with its own functions. What its own earlier, killed attempt left is dropped first.
  */
 function install(string $site, \mysqli $database): void
 {
@@ -20,10 +20,15 @@ function install(string $site, \mysqli $database): void
     say('the site is installed: ' . WP_HOME);
 }
 
-/** Leaves a database with nothing in it but the mark of an installation under way. */
+/** Leaves a database with nothing in it but the mark of an installation under way; not one that others filled. */
 function begin(\mysqli $database): void
 {
-    foreach (tables($database) as $table) {
+    $tables = tables($database);
+    if ($tables !== [] && !in_array(UNFINISHED, $tables, true)) {
+        throw new \RuntimeException('the database ' . getenv('DB_NAME') . ' holds tables but not a site that is complete '
+            . '(there is no wp_options): restore a backup, or empty the database, or name another DB_NAME');
+    }
+    foreach ($tables as $table) {
         if ($table !== UNFINISHED) {
             $database->query("DROP TABLE `$table`");
         }

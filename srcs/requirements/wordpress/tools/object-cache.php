@@ -20,10 +20,6 @@ final class WP_Object_Cache
 
     public function __construct()
     {
-        // A program at a terminal runs without the extension.
-        if (!class_exists('Redis')) {
-            return;
-        }
         $redis = new Redis();
         try {
             if ($redis->pconnect(WP_REDIS_HOST, 6379, 1.0) && $redis->auth(site_secret('redis_password'))) {

@@ -14,7 +14,6 @@ require __DIR__ . '/install.php';
 
 const SOURCE = '/usr/src/wordpress';
 const SITE = '/var/www/html';
-const REDIS_EXTENSIONS = ['-d', 'extension=igbinary', '-d', 'extension=redis'];
 
 // The kernel gives PID 1 no default actions for signals.
 pcntl_async_signals(true);
@@ -49,6 +48,6 @@ try {
 
 // A signal from here on waits until php-fpm has its own handlers.
 pcntl_sigprocmask(SIG_BLOCK, [SIGTERM, SIGINT]);
-pcntl_exec('/usr/sbin/php-fpm8.2', ['--fpm-config', '/etc/php/php-fpm.conf', ...$bonus ? REDIS_EXTENSIONS : []]);
+pcntl_exec('/usr/sbin/php-fpm8.2', ['--fpm-config', '/etc/php/php-fpm.conf']);
 say('php-fpm8.2 cannot be started');
 exit(1);

@@ -9,7 +9,7 @@ function adminer_object()
     {
         public function credentials()
         {
-            return ['mariadb', $_GET['username'], get_password()];
+            return ['mariadb:' . getenv('DB_PORT'), $_GET['username'], get_password()];
         }
 
         public function loginFormField($name, $heading, $value)
