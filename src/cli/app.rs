@@ -65,7 +65,7 @@ impl App {
         if let (Accelerator::Tcg, Some(because)) = (host.accelerator, because) {
             self.events.note(format!(
                 "the processor is emulated ({because}): everything works, but slowly; a first `create` takes about \
-                 20 minutes on two cores"
+                 15 minutes on two cores"
             ));
         }
         Ok(host)

@@ -252,6 +252,11 @@ impl<W: Write + Send> View for Person<W> {
             Event::StageDone { stage, seconds } => self.finished(*stage, &times::seconds(*seconds)),
             Event::Step { stage, text } => {
                 let running = self.running(*stage);
+                // The transfer of the step before is over; hundredths are the whole stage's.
+                if matches!(running.shape, Shape::Bytes | Shape::Flow) {
+                    running.shape = Shape::Spinner;
+                    running.bar.set_style(running.shape.style(running.typical));
+                }
                 running.bar.set_message(clean(text));
             }
             Event::Progress {

@@ -281,6 +281,23 @@ fn a_person_who_wants_more_sees_every_line() {
 }
 
 #[test]
+fn the_step_after_a_transfer_has_no_bar_of_bytes() {
+    let screen = Screen::default();
+    let mut view = screen.person(false);
+    view.event(&Event::Progress {
+        stage: Stage::Project,
+        done: 7,
+        total: Some(7),
+        unit: Unit::Bytes,
+    });
+    view.event(&Event::Step {
+        stage: Stage::Project,
+        text: "running make".to_owned(),
+    });
+    insta::assert_snapshot!(screen.showing("running make"), @"* project  0s  running make");
+}
+
+#[test]
 fn a_download_shows_its_bytes() {
     let screen = Screen::default();
     let mut view = screen.person(false);
