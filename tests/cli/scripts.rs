@@ -22,7 +22,12 @@ fn programs(scripts: &[(&str, &str)]) -> tempfile::TempDir {
 
 /// One of the project's scripts, with `programs` before this machine's own.
 fn script(path: &str, programs: &Path) -> Command {
-    let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join(path));
+    // Whoever starts the tests in the background, as continuous integration may, starts them with SIGINT ignored, and a
+    // shell cannot take that back (POSIX, trap).
+    let mut command = Command::new("env");
+    command
+        .arg("--default-signal=INT")
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(path));
     let own = std::env::var("PATH").unwrap();
     command
         .env("PATH", format!("{}:{own}", programs.display()))
