@@ -12,8 +12,10 @@
 //! ```
 
 mod failure;
+mod users;
 
 pub use failure::{bundle, copy_logs};
+pub use users::register;
 
 use std::path::{Path, PathBuf};
 
@@ -117,6 +119,22 @@ impl Instance {
             }
         }
         all.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(all)
+    }
+
+    /// Every machine that uses the cache of `paths`: those of this data folder, and of every other one that was used
+    /// with this cache and is still there.
+    ///
+    /// # Errors
+    /// When a folder cannot be read.
+    pub fn all_of_cache(paths: &Paths) -> Result<Vec<Self>> {
+        let mut folders = users::folders(&paths.cache)?;
+        folders.insert(paths.machines.clone());
+        let mut all = Vec::new();
+        for machines in folders {
+            let cache = paths.cache.clone();
+            all.extend(Self::all(&Paths { cache, machines })?);
+        }
         Ok(all)
     }
 

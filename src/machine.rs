@@ -4,7 +4,7 @@ pub mod accelerator;
 pub mod qemu;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
@@ -146,6 +146,9 @@ pub trait Machine {
 /// (systemd-system.conf(5), `DefaultTimeoutStopSec`), and services may wait for one another.
 pub const POWER_OFF: u64 = 180;
 
+/// A guest that boots, or restarts, hears no power button: it is pressed again after this time.
+const PRESS_AGAIN: Duration = Duration::from_secs(10);
+
 /// How a machine was stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
@@ -166,11 +169,17 @@ pub fn shut_down(machine: &mut dyn Machine, limit: Duration, cancel: &Cancel) ->
     }
     let mut watcher = machine.watcher();
     machine.press_power()?;
+    let mut pressed = Instant::now();
     let waited = Wait::new("the guest to power off", limit).cancel(cancel).until(|| {
         if machine.state()? == State::Off {
             return Ok(Some(()));
         }
         still_writes(&mut watcher)?;
+        if pressed.elapsed() >= PRESS_AGAIN {
+            // It may go at this very moment; its state tells.
+            let _ = machine.press_power();
+            pressed = Instant::now();
+        }
         Ok(None)
     });
     match waited {

@@ -15,7 +15,7 @@ use crate::checkpoint::{Layer, Store};
 use crate::config::Config;
 use crate::event::{Event, Stage};
 use crate::fault::{Cause, Fault};
-use crate::instance::{Instance, Phase, Record};
+use crate::instance::{self, Instance, Phase, Record};
 use crate::machine;
 use crate::machine::qemu::{self, image};
 use crate::operate;
@@ -50,6 +50,7 @@ pub fn create(creation: &Creation<'_>) -> Result<()> {
         host.events
             .note("another provision removes checkpoints; waiting for it");
     })?;
+    instance::register(&paths.cache, &paths.machines)?;
     let record = record(creation, &instance)?;
     // What is cheap to get wrong is read first: nobody wants to hear of a bad link after a long download.
     let parts = Parts::gather(config, paths)?;
@@ -71,6 +72,8 @@ pub fn create(creation: &Creation<'_>) -> Result<()> {
 fn record(creation: &Creation<'_>, instance: &Instance) -> Result<Record> {
     let Creation { config, host, .. } = creation;
     let before = instance.record()?;
+    // One of which nothing was made yet is nobody's.
+    let before = before.filter(|before| before.layer.is_some() || before.work_layer.is_some());
     if let Some(before) = &before
         && before.login != config.login
     {
@@ -80,6 +83,15 @@ fn record(creation: &Creation<'_>, instance: &Instance) -> Result<Record> {
         )
         .hint("choose another `--name`, or `provision destroy` it first")
         .into());
+    }
+    if let Some(before) = &before
+        && before.project != config.project.dir
+    {
+        let (old, new) = (before.project.display(), config.project.dir.display());
+        host.events.warn(format!(
+            "the machine {} was made from {old}; now it is from {new}",
+            instance.name
+        ));
     }
     let mut record = before.unwrap_or_else(|| Record {
         login: config.login.clone(),
@@ -192,6 +204,7 @@ impl Run<'_> {
         self.instance.clear_work()
     }
 
+    /// Nothing holds the ports while no machine runs: whoever takes one meanwhile makes this choose another.
     fn choose_ports(&mut self) -> Result<()> {
         let others: Vec<u16> = Instance::all(self.creation.paths)?
             .iter()

@@ -102,7 +102,7 @@ struct Contents {
 impl Contents {
     fn read(app: &App, store: &Store) -> Result<Self> {
         let mut used = BTreeSet::new();
-        for instance in Instance::all(&app.paths)? {
+        for instance in Instance::all_of_cache(&app.paths)? {
             let Some(record) = instance.record()? else { continue };
             for base in record.layer.iter().chain(&record.work_layer) {
                 used.extend(store.chain(base).into_iter().map(|layer| layer.manifest.base));

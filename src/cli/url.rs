@@ -1,9 +1,10 @@
 //! `provision url`
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde::Serialize;
 
 use super::{App, Machine};
+use crate::fault::{Cause, Fault};
 use crate::report::{Output, Paint};
 
 /// The arguments of `url`.
@@ -46,6 +47,10 @@ impl Args {
     pub fn run(&self, app: &App) -> Result<()> {
         let instance = app.instance(&self.machine)?;
         let record = instance.require()?;
+        if record.https_port == 0 {
+            let message = format!("the machine {} is not made yet", instance.name);
+            bail!(Fault::new(Cause::Usage, message).hint("`provision create` makes it"));
+        }
         let (domain, port) = (record.login.domain(), record.https_port);
         let url = match port {
             443 => format!("https://{domain}/"),

@@ -74,6 +74,7 @@ impl Run<'_> {
         host::disk::require(self.instance.dir(), room(stage))?;
         host::disk::require(self.store.folder(), room(stage))?;
         self.record.work_layer = parent.map(|layer| layer.manifest.base.clone());
+        self.choose_ports()?;
         self.enter(Phase::Building(stage))?;
         let start = Instant::now();
         let work = self.work(stage, parent)?;
