@@ -99,13 +99,17 @@ fn boot(instance: &Instance, record: &Record) -> Boot {
                 guest: 22,
             },
         ]),
+        credentials: Vec::new(),
         durability: Durability::Kept,
         run_dir: instance.live_dir(record),
     }
 }
 
-/// Refuses to start a machine that has no disk, or whose disk lies on a checkpoint that is gone or was made again.
-fn require_disk(instance: &Instance, store: &Store, record: &Record) -> Result<()> {
+/// Refuses a machine that has no disk, or whose disk lies on a checkpoint that is gone or was made again.
+///
+/// # Errors
+/// A [`Cause::Usage`] fault that says which.
+pub fn require_disk(instance: &Instance, store: &Store, record: &Record) -> Result<()> {
     let base = match record.phase {
         Phase::Failed(_) => &record.work_layer,
         Phase::Building(_) | Phase::Made => &record.layer,

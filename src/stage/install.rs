@@ -53,6 +53,7 @@ pub fn run(host: &Host, work: &Work, iso: &Path, recipe: &InstallRecipe) -> Resu
         cdrom: Some(iso.to_owned()),
         kernel: Some(kernel),
         forwards: None,
+        credentials: Vec::new(),
         durability: Durability::Scratch,
         run_dir: work.dir.clone(),
     };
