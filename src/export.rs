@@ -194,7 +194,7 @@ impl Job<'_> {
         convert::convert(&conversion, self.wanted.cancel, |hundredths| {
             events.emit(Event::Progress {
                 stage: Stage::Export,
-                done: part_of(total, hundredths),
+                done: convert::part_of(total, hundredths),
                 total: Some(total),
                 unit: Unit::Bytes,
             });
@@ -252,17 +252,6 @@ impl Job<'_> {
     }
 }
 
-/// `hundredths` of `total`.
-fn part_of(total: u64, hundredths: f64) -> u64 {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a part of a hundredth does not show, and qemu-img counts from 0 to 100"
-    )]
-    let parts = (hundredths * 100.0) as u64;
-    u64::try_from(u128::from(total) * u128::from(parts) / 10_000).unwrap_or(total)
-}
-
 fn elsewhere(error: anyhow::Error, format: Format) -> anyhow::Error {
     match Fault::of(&error) {
         Some(fault) if fault.cause == Cause::Space => Fault::new(Cause::Space, fault.message.clone())
@@ -290,4 +279,10 @@ fn size_on_disk(path: &Path) -> Result<u64> {
         }
     }
     Ok(bytes)
+}
+
+/// A descriptor as `export` writes it, for the tests of what reads one.
+#[cfg(test)]
+pub(crate) fn example_descriptor() -> String {
+    ovf::example()
 }

@@ -81,8 +81,7 @@ pub fn descriptor(appliance: &Appliance<'_>, package: &Package<'_>) -> String {
 
 /// What the image is, and whose: read again by `provision import`.
 fn product(appliance: &Appliance<'_>) -> String {
-    let mut text =
-        String::from("    <ProductSection>\n      <Info>What it is</Info>\n      <Product>provision</Product>\n");
+    let mut text = String::from("    <ProductSection>\n      <Info>What it is</Info>\n");
     if let Some(login) = appliance.login {
         // Writing into a string cannot fail.
         let _ = writeln!(
@@ -237,29 +236,31 @@ fn escaped(text: &str) -> String {
     escaped
 }
 
+/// A machine's descriptor, for tests.
+#[cfg(test)]
+pub fn example() -> String {
+    let appliance = Appliance {
+        name: "jdoe",
+        login: Some("jdoe"),
+        cpus: 2,
+        memory_mib: 4096,
+        disk_bytes: 20 << 30,
+        https_port: 8443,
+        ssh_port: 2222,
+    };
+    let package = Package {
+        disk: "jdoe-disk001.vmdk",
+        bytes: 700_000_000,
+        disk_uuid: "3ef3a067-45ef-4d4c-9b6c-f73e48fb49a1",
+        machine_uuid: "e0a0bf03-5dce-43e0-b14e-c75236b5f2e7",
+        time: "2026-01-31T12:00:00Z",
+    };
+    descriptor(&appliance, &package)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    pub fn example() -> String {
-        let appliance = Appliance {
-            name: "jdoe",
-            login: Some("jdoe"),
-            cpus: 2,
-            memory_mib: 4096,
-            disk_bytes: 20 << 30,
-            https_port: 8443,
-            ssh_port: 2222,
-        };
-        let package = Package {
-            disk: "jdoe-disk001.vmdk",
-            bytes: 700_000_000,
-            disk_uuid: "3ef3a067-45ef-4d4c-9b6c-f73e48fb49a1",
-            machine_uuid: "e0a0bf03-5dce-43e0-b14e-c75236b5f2e7",
-            time: "2026-01-31T12:00:00Z",
-        };
-        descriptor(&appliance, &package)
-    }
 
     #[test]
     fn the_whole_descriptor() {

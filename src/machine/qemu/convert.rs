@@ -125,6 +125,17 @@ pub fn in_blocks(parts: &[Part], unit: u64) -> u64 {
     blocks * unit
 }
 
+/// `hundredths` of `total`.
+pub fn part_of(total: u64, hundredths: f64) -> u64 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a part of a hundredth does not show, and qemu-img counts from 0 to 100"
+    )]
+    let parts = (hundredths * 100.0) as u64;
+    u64::try_from(u128::from(total) * u128::from(parts) / 10_000).unwrap_or(total)
+}
+
 /// A conversion.
 #[derive(Debug, Clone, Copy)]
 pub struct Conversion<'a> {
