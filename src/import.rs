@@ -255,12 +255,11 @@ fn login(wanted: &Import<'_>, described: Option<&ovf::Described>) -> Result<Logi
 
 fn convert(wanted: &Import<'_>, disk: &Path, kind: Kind, made: &Path) -> Result<()> {
     header::require_alone(disk, kind)?;
-    let parts = convert::map(disk, kind.driver(), wanted.cancel).map_err(|error| {
-        error.context(Fault::new(
-            Cause::Verification,
-            format!("{} is damaged", wanted.file.display()),
-        ))
-    })?;
+    let damaged = || Fault::new(Cause::Verification, format!("{} is damaged", wanted.file.display()));
+    if !convert::is_sound(disk, kind.driver(), wanted.cancel)? {
+        bail!(damaged());
+    }
+    let parts = convert::map(disk, kind.driver(), wanted.cancel).with_context(damaged)?;
     let folder = made.parent().unwrap_or(made);
     host::disk::require(folder, convert::in_blocks(&parts, ImageFormat::Working.unit()) + TABLES)?;
     let total = convert::data(&parts);

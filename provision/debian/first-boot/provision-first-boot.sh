@@ -10,7 +10,6 @@ umask 077
 
 etc=/etc/provision
 given=/run/credentials/@system
-disk=/dev/disk/by-label/PROVISION
 mount=/run/provision-keys
 user=$(cat $etc/login)
 
@@ -36,11 +35,11 @@ authorize() {
 if [ -s $given/provision.authorized-keys ]; then
     authorize $given/provision.authorized-keys
 fi
-# A disk that is there has its label once udev has looked at it.
-udevadm settle --timeout=20 || true
-if [ -b $disk ]; then
+# By looking at the disks themselves: udev may be busy for long, and most machines have no such disk.
+disk=$(blkid -c /dev/null -o device -t LABEL=PROVISION | head -n 1)
+if [ -n "$disk" ]; then
     mkdir -p $mount
-    mount -o ro,nosuid,nodev,noexec $disk $mount
+    mount -o ro,nosuid,nodev,noexec "$disk" $mount
     if [ -s $mount/authorized_keys ]; then
         authorize $mount/authorized_keys
     fi

@@ -125,6 +125,17 @@ pub fn in_blocks(parts: &[Part], unit: u64) -> u64 {
     blocks * unit
 }
 
+/// Whether the tables of `image` are sound and lead into it: QEMU reads zeros where an image was cut off.
+///
+/// # Errors
+/// When `qemu-img` cannot be run.
+pub fn is_sound(image: &Path, driver: &str, cancel: &Cancel) -> Result<bool> {
+    let line = CommandLine::new(PROGRAM, ["check", "-q", "-f", driver]).arg(image);
+    let finished = process::run_any(&line, READ_LIMIT, cancel)?;
+    // qemu-img(1): 3 is space that is lost, 63 a format that has nothing to check.
+    Ok(matches!(finished.status.code(), Some(0 | 3 | 63)))
+}
+
 /// `hundredths` of `total`.
 pub fn part_of(total: u64, hundredths: f64) -> u64 {
     #[expect(
