@@ -127,7 +127,7 @@ pub enum Command {
     /// Write a machine or a checkpoint as a disk image that runs elsewhere
     ///
     /// The machine must be stopped. The image lies on nothing, leaves out what is empty and, where the format can, is
-    /// compressed. An OVA is for VirtualBox and VMware; a containerdisk for KubeVirt. With --seal the image has no keys
+    /// compressed. An OVA is for VirtualBox, a containerdisk for KubeVirt. With --seal the image has no keys
     /// of yours and may be handed out.
     Export(export::Args),
     /// Make a machine of an image: an OVA, a qcow2 or a VDI

@@ -8,9 +8,9 @@ use crate::machine::qemu::convert::{self, ImageFormat, Part};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
-    /// QEMU, libvirt, Proxmox, OpenStack; compressed with zstd
+    /// QEMU and what is built on it; compressed with zstd
     Qcow2,
-    /// the disk's bytes, with holes; for `dd`, clouds, Hyper-V's tools
+    /// the disk's bytes, with holes: for dd and clouds
     Raw,
     /// VirtualBox, the disk alone
     Vdi,
@@ -18,9 +18,9 @@ pub enum Format {
     Vmdk,
     /// Hyper-V, the disk alone
     Vhdx,
-    /// VirtualBox and VMware: a machine with its hardware and forwarded ports
+    /// VirtualBox: a machine with its hardware and forwarded ports
     Ova,
-    /// `KubeVirt`: an OCI image, as a folder or, if FILE ends in `.tar`, as one file
+    /// KubeVirt: an OCI image, as a folder or, if FILE ends in .tar, as one file
     Containerdisk,
 }
 

@@ -32,9 +32,9 @@ pub fn manifest(machine: &Machine<'_>) -> String {
         .map_or_else(|| format!("{name}:latest"), ToOwned::to_owned);
     let image = serde_json::Value::from(image);
     let push = if machine.image.is_some() {
-        "# The image has to be where `containerDisk` says, for example by `skopeo copy oci:FOLDER:latest docker://IMAGE`."
+        "# The image has to be where `containerDisk` says, for example by `skopeo copy --preserve-digests oci:FOLDER:latest docker://IMAGE`."
     } else {
-        "# Push the image where the cluster finds it (skopeo copy oci:FOLDER:latest docker://REGISTRY/IMAGE), and write that\n\
+        "# Push the image where the cluster finds it (skopeo copy --preserve-digests oci:FOLDER:latest docker://REGISTRY/IMAGE), and write that\n\
          # under `containerDisk`; `provision export --image` does."
     };
     let (comment, keys_disk, keys_volume) = if *is_sealed {

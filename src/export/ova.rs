@@ -52,10 +52,10 @@ pub fn write(appliance: &Appliance<'_>, image: &Path, into: &Path, told: &Told<'
 
 /// The digests of the other files (DSP0243, chapter on the manifest).
 fn manifest(files: &[(&str, &str)]) -> String {
-    files
+    let lines = files
         .iter()
-        .map(|(name, digest)| format!("SHA256 ({name}) = {digest}\n"))
-        .collect()
+        .map(|(name, digest)| format!("SHA256 ({name}) = {digest}\n"));
+    lines.collect::<Vec<_>>().concat()
 }
 
 /// The header of a plain file in the format that DSP0243 names (POSIX ustar).
@@ -127,7 +127,8 @@ mod tests {
         let expected: String = files[..2]
             .iter()
             .map(|(name, content)| format!("SHA256 ({name}) = {}\n", hex::encode(Sha256::digest(content))))
-            .collect();
+            .collect::<Vec<_>>()
+            .concat();
         assert_eq!(String::from_utf8(files[2].1.clone()).unwrap(), expected);
     }
 

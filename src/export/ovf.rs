@@ -1,4 +1,4 @@
-//! The descriptor of an OVA: OVF 2.0 (DMTF DSP0243) with `VirtualBox`'s own extension, which holds what OVF has no words
+//! The descriptor of an OVA: OVF 2.0 (DMTF DSP0243) with VirtualBox's own extension, which holds what OVF has no words
 //! for: forwarded ports and the kind of network card.
 
 use std::fmt::Write as _;
@@ -157,7 +157,7 @@ fn hardware(appliance: &Appliance<'_>) -> String {
     )
 }
 
-/// The machine in `VirtualBox`'s own words, as VBoxManage 7.2 exports one; other programs skip it.
+/// The machine in VirtualBox's own words, as VBoxManage 7.2 exports one; other programs skip it.
 fn machine(appliance: &Appliance<'_>, package: &Package<'_>) -> String {
     let Appliance {
         cpus,

@@ -147,8 +147,8 @@ impl Place {
     /// When one of them cannot be moved; what was there before may be gone then only if it was a folder.
     pub fn publish(&self, made: &Path, manifest: Option<&Path>) -> Result<()> {
         let context = || format!("putting {} in place", self.target.display());
-        let mode = if made.is_dir() { 0o700 } else { 0o600 };
-        fs::set_permissions(made, std::fs::Permissions::from_mode(mode))?;
+        let private = if made.is_dir() { 0o700 } else { 0o600 };
+        fs::set_permissions(made, std::fs::Permissions::from_mode(private))?;
         fs::File::open(made)?.sync_all().with_context(context)?;
         if let Some(manifest) = manifest {
             fs::rename(manifest, self.manifest()).with_context(context)?;

@@ -17,7 +17,7 @@ const BEGINNING: u64 = 20 * 1024;
 pub enum Kind {
     /// QEMU's.
     Qcow2,
-    /// `VirtualBox`'s.
+    /// VirtualBox's.
     Vdi,
     /// An OVA's disk.
     Vmdk,
@@ -94,7 +94,7 @@ fn qcow2(bytes: &[u8]) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// `VirtualBox`'s VDICore.h: the signature, and the image's type, where 1 grows and 2 does not; others lie on another.
+/// VirtualBox's VDICore.h: the signature, and the image's type, where 1 grows and 2 does not; others lie on another.
 fn vdi(bytes: &[u8]) -> Result<(), &'static str> {
     if bytes.get(0x40..0x44) != Some(&[0x7f, 0x10, 0xda, 0xbe]) {
         return Err("it is no VDI image");

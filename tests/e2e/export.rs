@@ -92,6 +92,7 @@ pub fn is_pushed_to_a_registry(world: &World) {
     run(Command::new("skopeo").args([
         "copy",
         "--quiet",
+        "--preserve-digests",
         "--insecure-policy",
         "--dest-tls-verify=false",
         &local,
@@ -241,18 +242,28 @@ fn keys(world: &World) -> (PathBuf, PathBuf) {
 }
 
 /// The sealed OVA becomes a machine here, with this host's keys, whose site answers; the image without a seal does, too,
-/// since its keys are this host's.
+/// since its keys are this host's; with other keys it runs, but lets nobody in.
 pub fn comes_back(world: &World, sealed: &Sealed) {
     let start = Instant::now();
     let imported = world.json(&["import", sealed.ova.to_str().unwrap(), "--name", "back"]);
     println!("        the OVA is imported in {:.1} s", start.elapsed().as_secs_f64());
     assert_eq!(imported["login"], LOGIN);
     let qcow2 = world.path("machine.qcow2");
-    world.text(&["import", qcow2.to_str().unwrap(), "--name", "again", "--login", LOGIN]);
+    let qcow2 = qcow2.to_str().unwrap();
+    world.text(&["import", qcow2, "--name", "again", "--login", LOGIN]);
+    // Another login's keys are as good as another host's.
+    world.text(&["import", qcow2, "--name", "foreign", "--login", "anna"]);
     std::thread::scope(|scope| {
-        for name in ["back", "again"] {
+        for (name, code) in [("back", 0), ("again", 0), ("foreign", 7)] {
             scope.spawn(move || {
-                world.run(&["start", "--name", name]).end().succeeded();
+                let ended = world.run(&["start", "--name", name]).end();
+                assert_eq!(
+                    ended.code,
+                    Some(code),
+                    "{name}: {:?} {}",
+                    ended.events.last(),
+                    ended.stderr
+                );
             });
         }
     });
@@ -269,6 +280,16 @@ pub fn comes_back(world: &World, sealed: &Sealed) {
         assert_eq!(told, format!("{LOGIN}\nvda\n"));
         let refused = world.output(&["create", "--name", name]);
         assert_eq!(refused.status.code(), Some(3));
+    }
+    // Nobody gets into this one, but it runs and its site answers.
+    let port = world.json(&["status", "--name", "foreign"])["https_port"].to_string();
+    let page = run(Command::new("curl")
+        .args(["-sfk", "--retry", "60", "--retry-all-errors", "--retry-delay", "2"])
+        .arg("--resolve")
+        .arg(format!("{LOGIN}.42.fr:{port}:127.0.0.1"))
+        .arg(format!("https://{LOGIN}.42.fr:{port}/")));
+    assert!(String::from_utf8_lossy(&page.stdout).contains("wp-content"));
+    for name in ["back", "again", "foreign"] {
         world.text(&["stop", "--name", name]);
         world.text(&["destroy", "--name", name, "--yes"]);
     }

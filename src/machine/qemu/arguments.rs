@@ -186,7 +186,11 @@ mod tests {
             arguments: "console=ttyS0 quiet".into(),
         });
         let cdrom = Some("/iso/a,b.iso".into());
-        let table: [(Boot, Accelerator, &[&str], &[&str]); 6] = [
+        let credentials = vec![Credential {
+            name: "provision.host-key",
+            file: "/m/a,b/key".into(),
+        }];
+        let table: [(Boot, Accelerator, &[&str], &[&str]); 7] = [
             (
                 boot(),
                 Accelerator::Tcg,
@@ -213,6 +217,12 @@ mod tests {
                 Boot { cdrom, ..boot() },
                 Accelerator::Tcg,
                 &["file.filename=/iso/a,,b.iso", "read-only=on"],
+                &[],
+            ),
+            (
+                Boot { credentials, ..boot() },
+                Accelerator::Tcg,
+                &["-fw_cfg name=opt/io.systemd.credentials/provision.host-key,file=/m/a,,b/key"],
                 &[],
             ),
             (
