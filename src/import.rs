@@ -15,7 +15,7 @@ use fs_err as fs;
 
 use self::header::Kind;
 use crate::cancel::Cancel;
-use crate::config::{AcceleratorChoice, Login, MachineName, Ports};
+use crate::config::{AcceleratorChoice, Login, MachineName, Ports, value};
 use crate::event::{Event, Events, Stage, Unit};
 use crate::fault::{Cause, Fault};
 use crate::host;
@@ -208,6 +208,11 @@ fn make(wanted: &Import<'_>, image: &Image, instance: &Instance, work: &Path) ->
         Some(folder) => Identity::load(folder)?,
         None => Identity::load_or_create(&wanted.paths.identity(login.as_str()), true)?,
     };
+    // What a descriptor asks for counts where a user could, too.
+    let cpus = described.as_ref().and_then(|it| it.cpus);
+    let cpus = cpus.filter(|cpus| value::cpus(&cpus.to_string()).is_ok());
+    let memory_mib = described.as_ref().and_then(|it| it.memory_mib);
+    let memory_mib = memory_mib.filter(|mib| value::memory(&format!("{mib}M")).is_ok());
     let mut record = Record {
         login,
         guest: "imported".to_owned(),
@@ -219,20 +224,19 @@ fn make(wanted: &Import<'_>, image: &Image, instance: &Instance, work: &Path) ->
         https_port: 0,
         ssh_port: 0,
         wanted_ports: wanted.ports,
-        cpus: wanted
-            .cpus
-            .or(described.as_ref().and_then(|it| it.cpus))
-            .unwrap_or(CPUS),
-        memory_mib: wanted
-            .memory_mib
-            .or(described.as_ref().and_then(|it| it.memory_mib))
-            .unwrap_or(MEMORY_MIB),
+        cpus: wanted.cpus.or(cpus).unwrap_or(CPUS),
+        memory_mib: wanted.memory_mib.or(memory_mib).unwrap_or(MEMORY_MIB),
         accelerator: Accelerator::Tcg,
         wish: AcceleratorChoice::default(),
         project: std::path::absolute(file).context("finding the image")?,
     };
     operate::choose_ports(&mut record, &operate::ports_of_others(wanted.paths, instance)?)?;
     instance.clear_work_but(Some(Stage::Import))?;
+    for of_the_former in [instance.run_dir(), instance.dir().join("logs")] {
+        if of_the_former.exists() {
+            fs::remove_dir_all(of_the_former)?;
+        }
+    }
     fs::rename(&made, instance.disk())?;
     identity.copy_to(&instance.identity())?;
     // The record comes last: without it there is no machine.
