@@ -120,7 +120,7 @@ impl Parts {
         Ok(Plan::new([
             (
                 Stage::Install,
-                stage::install::inputs(&self.recipe, iso_digest, disk_gib),
+                stage::install::inputs(&self.recipe, iso_digest, disk_gib, config.machine.installer),
             ),
             (Stage::Docker, self.docker.inputs(&secret)),
             (Stage::Account, stage::account::inputs(&config.login, &self.identity)),
