@@ -1,5 +1,6 @@
 //! Copies the project, runs `make` in LOGIN's login shell and waits for what it started.
 
+mod diagnosis;
 mod make;
 mod settle;
 
