@@ -29,6 +29,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::fault::{Cause, Fault};
 use crate::process::guardian;
 pub use app::App;
 pub use machine::Machine;
@@ -181,10 +182,28 @@ impl Command {
     }
 }
 
-/// The command line of this process; prints help or an error and ends the process where clap does (code 2 for wrong
-/// usage).
-pub fn parse() -> Cli {
-    Cli::parse()
+/// The command line of this process. Prints help, or what is wrong, and ends the process where clap does.
+///
+/// # Errors
+/// What is wrong, for a program that asked for JSON.
+pub fn parse() -> Result<Cli> {
+    Cli::try_parse().map_err(|error| {
+        let for_program = std::env::args_os()
+            .take_while(|argument| argument != "--")
+            .any(|argument| argument == "--json");
+        if for_program && error.use_stderr() {
+            wrong_usage(&error)
+        } else {
+            error.exit()
+        }
+    })
+}
+
+/// clap's message as a fault; its usage and its own hints stay in the text.
+fn wrong_usage(error: &clap::Error) -> anyhow::Error {
+    let text = error.render().to_string();
+    let text = text.trim_end();
+    Fault::new(Cause::Usage, text.strip_prefix("error: ").unwrap_or(text)).into()
 }
 
 #[cfg(test)]

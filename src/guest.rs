@@ -14,7 +14,7 @@ use crate::event::Events;
 use crate::fault::{Cause, Fault};
 use crate::identity::Identity;
 use crate::media::seed::SeedFile;
-use crate::media::{self, Release};
+use crate::media::{self, BootFiles, Release};
 
 /// The guest definitions that come with the program: name and text.
 const EMBEDDED: &[(&str, &str)] = &[
@@ -53,16 +53,6 @@ pub struct Definition {
 pub enum Family {
     /// debian-installer, driven by a preseed file.
     Debian,
-}
-
-/// The installer's kernel and initial RAM disk: paths on the ISO.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BootFiles {
-    /// The kernel.
-    pub kernel: String,
-    /// The initial RAM disk, to which the seed is appended.
-    pub initrd: String,
 }
 
 /// A package repository.

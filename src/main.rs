@@ -34,8 +34,11 @@ use anyhow::{Context as _, Result};
 
 fn main() -> ExitCode {
     let cli = cli::parse();
-    let reporter = report::Reporter::new(&cli.global);
-    let result = app(&reporter).and_then(|app| cli.command.run(&app));
+    let reporter = match &cli {
+        Ok(cli) => report::Reporter::new(&cli.global),
+        Err(_) => report::Reporter::for_program(),
+    };
+    let result = cli.and_then(|cli| cli.command.run(&app(&reporter)?));
     if let Err(error) = &result {
         reporter.error(error);
     }

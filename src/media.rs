@@ -12,6 +12,7 @@ pub mod iso;
 mod local;
 mod progress;
 mod release;
+pub mod remaster;
 mod resolution;
 pub mod seed;
 mod signature;
@@ -29,6 +30,7 @@ use serde::{Deserialize, Serialize};
 
 pub use digest::Digest;
 pub use release::Release;
+pub use remaster::BootFiles;
 pub use signature::fingerprints;
 pub use store::{CachedIso, Rest, list, remove_rest, rests};
 

@@ -156,7 +156,7 @@ impl Run<'_> {
     fn whole(&mut self, parts: Parts) -> Result<()> {
         let iso = parts.iso(self.creation, self.pinned_iso().as_deref())?;
         let materials = Materials { iso, parts };
-        self.plan = materials.plan(self.creation.config)?;
+        self.plan = materials.plan(self.creation.config, &self.host().cancel)?;
         if self.is_whole() {
             for planned in &self.plan.stages {
                 self.host().events.emit(cached(planned));

@@ -17,6 +17,7 @@ use anyhow::{Context as _, Result, bail};
 use fs_err as fs;
 use hmac::Mac as _;
 
+use crate::cancel::Cancel;
 use crate::fault::{Cause, Fault};
 use crate::identity::keyed_hash;
 use crate::key::Inputs;
@@ -71,12 +72,12 @@ impl Tree {
     /// All hashes are keyed by `secret`: nobody can tell from the hash of an `.env` which passwords it holds.
     ///
     /// # Errors
-    /// When a file cannot be read.
-    pub fn inputs(&self, secret: &[u8; 32]) -> Result<Inputs> {
+    /// When a file cannot be read, or the user interrupts.
+    pub fn inputs(&self, secret: &[u8; 32], cancel: &Cancel) -> Result<Inputs> {
         let mut buffer = vec![0; 256 * 1024];
         self.entries
             .iter()
-            .map(|(path, entry)| Ok((shown(path), entry.hash(path, secret, &mut buffer)?)))
+            .map(|(path, entry)| Ok((shown(path), entry.hash(path, secret, &mut buffer, cancel)?)))
             .collect()
     }
 
@@ -93,7 +94,7 @@ impl Tree {
 }
 
 impl Entry {
-    fn hash(&self, path: &Path, secret: &[u8; 32], buffer: &mut [u8]) -> Result<String> {
+    fn hash(&self, path: &Path, secret: &[u8; 32], buffer: &mut [u8], cancel: &Cancel) -> Result<String> {
         let mut hash = keyed_hash(secret);
         let mut add = |part: &[u8]| {
             // Lengths keep a name apart from what follows it.
@@ -112,6 +113,7 @@ impl Entry {
                 add(b"file");
                 let mut file = open(source, *stamp)?;
                 loop {
+                    cancel.check()?;
                     let count = file.read(buffer).context("reading the project")?;
                     if count == 0 {
                         break;

@@ -116,6 +116,14 @@ impl Reporter {
         }
     }
 
+    /// For a program whose command line could not be understood.
+    pub fn for_program() -> Self {
+        Self::new(&Global {
+            json: true,
+            ..Global::default()
+        })
+    }
+
     /// A handle for what emits events.
     pub fn events(&self) -> Events {
         let reporter = self.clone();

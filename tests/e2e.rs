@@ -18,6 +18,7 @@ mod e2e {
     mod export;
     mod faults;
     mod machine;
+    mod medium;
     mod run;
     mod servers;
     mod world;
@@ -35,6 +36,10 @@ mod e2e {
         faults::a_dying_qemu_is_quoted(&world);
         world.step("SIGKILL in the middle of install leaves nothing running");
         machine::is_killed_while_installing(&world);
+        world.step("a remastered medium starts the installer by UEFI");
+        medium::starts_by_uefi(&world);
+        world.step("a remastered medium installs by BIOS, and its machine boots");
+        medium::installs_by_bios(&world);
         world.step("create makes a machine whose site answers");
         machine::is_created(&world);
         world.step("SIGINT and SIGKILL in media, docker and account leave what was there");

@@ -96,30 +96,40 @@ configure_resolver() {
     done > /etc/resolv.conf
 }
 
+private() { # FILE: standard input becomes FILE, which root alone may read
+    rm -f "$1"
+    (umask 077 && cat > "$1")
+}
+
 configure_proxy() {
-    rm -f /etc/apt/apt.conf.d/90proxy /etc/systemd/system/docker.service.d/proxy.conf
+    rm -f /etc/apt/apt.conf.d/90proxy /etc/systemd/system/docker.service.d/proxy.conf /etc/docker/proxy
     [ -n "$http_proxy" ] || return 0
     say "proxy: $(host_of "$http_proxy")"
-    cat > /etc/apt/apt.conf.d/90proxy << EOF
+    private /etc/apt/apt.conf.d/90proxy << EOF
 Acquire::http::Proxy "$http_proxy";
 Acquire::https::Proxy "$http_proxy";
 EOF
+    case $http_proxy in
+        # A password is for root's eyes: others' apt warns of a file that it may not read, and works.
+        *@*) ;;
+        *) chmod 644 /etc/apt/apt.conf.d/90proxy ;;
+    esac
     no_proxy=localhost,127.0.0.0/8,::1
     for mirror in $mirrors; do
         no_proxy="$no_proxy,$(host_of "$mirror")"
     done
-    # A percent sign begins a specifier there (systemd.unit(5)).
-    unit_proxy=$(printf '%s\n' "$http_proxy" | sed 's/%/%%/g')
-    mkdir -p /etc/systemd/system/docker.service.d
-    cat > /etc/systemd/system/docker.service.d/proxy.conf << EOF
-[Service]
-Environment="HTTP_PROXY=$unit_proxy" "HTTPS_PROXY=$unit_proxy" "NO_PROXY=$no_proxy"
+    # In a file of its own: systemd tells every user what stands in a unit (systemd.exec(5), Environment=).
+    mkdir -p /etc/systemd/system/docker.service.d /etc/docker
+    private /etc/docker/proxy << EOF
+HTTP_PROXY=$http_proxy
+HTTPS_PROXY=$http_proxy
+NO_PROXY=$no_proxy
 EOF
-    chmod 600 /etc/systemd/system/docker.service.d/proxy.conf
+    printf '[Service]\nEnvironmentFile=/etc/docker/proxy\n' > /etc/systemd/system/docker.service.d/proxy.conf
     # Builds and containers learn it from the client's configuration, new users from the skeleton.
     for home in /root /etc/skel; do
         mkdir -p $home/.docker
-        cat > $home/.docker/config.json << EOF
+        private $home/.docker/config.json << EOF
 {
   "proxies": {
     "default": {

@@ -127,6 +127,7 @@ impl Resolver<'_> {
             memory_mib: self.take(Setting::Memory, value::memory).unwrap_or(4 * 1024),
             disk_gib: self.take(Setting::Disk, value::disk).unwrap_or(20),
             stall_timeout: self.take(Setting::StallTimeout, value::duration),
+            installer: self.take(Setting::Installer, value::choice).unwrap_or_default(),
         }
     }
 

@@ -16,6 +16,7 @@ pub enum Setting {
     Memory,
     Disk,
     StallTimeout,
+    Installer,
     HttpsPort,
     SshPort,
     DockerSource,
@@ -85,7 +86,7 @@ const fn both(
 
 /// All settings, in the order of the help.
 #[rustfmt::skip]
-pub const SETTINGS: [Spec; 25] = {
+pub const SETTINGS: [Spec; 26] = {
     use Kind::{List, Number, Text};
     use Setting as S;
     [
@@ -115,6 +116,8 @@ pub const SETTINGS: [Spec; 25] = {
             "The disk's size, at least 8G; only what is written takes space [default: 20G]"),
         both(S::StallTimeout, ("machine", "stall_timeout"), Text, ("stall-timeout", "PROVISION_STALL_TIMEOUT"), "TIME",
             "How long a guest may stand still while it installs or boots [default: 2m, longer without hardware acceleration]"),
+        both(S::Installer, ("machine", "installer"), Text, ("installer", "PROVISION_INSTALLER"), "kernel|medium",
+            "What starts the installer: its kernel alone, or the whole medium remastered [default: kernel where the machine can]"),
         both(S::HttpsPort, ("ports", "https"), Number, ("https-port", "PROVISION_HTTPS_PORT"), "PORT",
             "The port on 127.0.0.1 for the site [default: 443 if you may, else 8443, else a free one]"),
         both(S::SshPort, ("ports", "ssh"), Number, ("ssh-port", "PROVISION_SSH_PORT"), "PORT",

@@ -63,6 +63,7 @@ cpus = 4
 memory = "8G"
 disk = "30G"
 stall_timeout = "90s"
+installer = "medium"
 [ports]
 https = 9443
 ssh = 2222
@@ -90,6 +91,7 @@ sha256 = "{}"
     assert_eq!(config.machine.accelerator, AcceleratorChoice::Tcg);
     assert_eq!(config.machine.cpus, 4);
     assert_eq!(config.machine.stall_timeout.unwrap().as_secs(), 90);
+    assert_eq!(config.machine.installer, InstallerBoot::Medium);
     assert_eq!(
         config.ports,
         Ports {

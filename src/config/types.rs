@@ -129,6 +129,19 @@ pub struct Hardware {
     pub disk_gib: u64,
     /// How long an installing or booting guest may stand still; scaled to the accelerator if `None`.
     pub stall_timeout: Option<Duration>,
+    /// What starts the installer.
+    pub installer: InstallerBoot,
+}
+
+/// What starts the installer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum InstallerBoot {
+    /// The kernel on the ISO, by itself.
+    #[default]
+    Kernel,
+    /// The ISO, remastered so that it needs no key: what machines get that boot no kernel by itself.
+    Medium,
 }
 
 /// The accelerator that the user asks for.

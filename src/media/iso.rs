@@ -10,6 +10,7 @@ use fs_err as fs;
 use crate::fault::{Cause, Fault};
 
 mod record;
+pub mod rewrite;
 
 use record::{Entry, Extent};
 
@@ -66,34 +67,68 @@ fn no_image(iso: &Path) -> Fault {
     Fault::new(Cause::Config, message).hint("is this a Debian netinst or DVD image, downloaded in full?")
 }
 
+/// One of an image's trees of directories, which share the files' contents.
 struct Image {
     file: fs::File,
     path: PathBuf,
+    /// The place of the tree's volume descriptor in the image, in bytes.
+    descriptor: u64,
     /// The size of a logical block in bytes (ECMA-119, 6.2.2).
     block: u64,
     root: Extent,
-    /// How many bytes of each system use field are not SUSP's, or `None` without SUSP.
-    skip: Option<usize>,
+    names: Names,
+}
+
+/// How a tree names its files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Names {
+    /// As ECMA-119 has them.
+    Plain,
+    /// Rock Ridge's, behind so many bytes of each system use field that are not SUSP's.
+    RockRidge(usize),
+    /// Joliet's.
+    Joliet,
 }
 
 impl Image {
+    /// The primary tree.
     fn open(path: &Path) -> Result<Self> {
-        let mut file = fs::File::open(path)?;
-        let descriptor = primary_descriptor(&mut file).with_context(|| no_image(path))?;
-        let block = u64::from(record::u16_at(&descriptor, 128).unwrap_or(0));
+        let mut trees = Self::trees(path)?;
+        Ok(trees.swap_remove(0))
+    }
+
+    /// Every tree; the primary one first.
+    fn trees(path: &Path) -> Result<Vec<Self>> {
+        let descriptors = descriptors(&mut fs::File::open(path)?).with_context(|| no_image(path))?;
+        let trees = descriptors.into_iter().map(|found| Self::of(path, &found));
+        trees.collect()
+    }
+
+    fn of(path: &Path, descriptor: &Descriptor) -> Result<Self> {
+        let sector = &descriptor.sector;
+        let block = u64::from(record::u16_at(sector, 128).unwrap_or(0));
         // The root's directory record stands in the descriptor itself (ECMA-119, 8.4.18).
-        let root = record::parse(descriptor.get(156..190).unwrap_or_default(), block);
+        let root = record::parse(sector.get(156..190).unwrap_or_default(), block);
         let Some(root) = root.filter(|root| root.is_directory() && block > 0) else {
             return Err(no_image(path).into());
         };
         let mut image = Self {
-            file,
+            file: fs::File::open(path)?,
             path: path.to_owned(),
+            descriptor: descriptor.place,
             block,
             root: root.extents[0],
-            skip: None,
+            names: if descriptor.is_joliet() {
+                Names::Joliet
+            } else {
+                Names::Plain
+            },
         };
-        image.skip = image.find_susp()?;
+        if image.names == Names::Plain
+            && let Some(skip) = image.find_susp()?
+        {
+            image.names = Names::RockRidge(skip);
+        }
         Ok(image)
     }
 
@@ -123,10 +158,11 @@ impl Image {
         let mut entries: Vec<Entry> = Vec::new();
         for extent in extents {
             let bytes = self.directory(*extent)?;
-            for record in record::split(&bytes, SECTOR) {
+            for (place, record) in record::split(&bytes, SECTOR) {
                 let Some(mut entry) = record::parse(record, self.block) else {
                     bail!("a directory of {} is damaged", self.path.display());
                 };
+                entry.record = extent.start + place as u64;
                 if entry.is_dot() {
                     continue;
                 }
@@ -160,14 +196,19 @@ impl Image {
             ..self.root
         };
         let bytes = self.directory(first)?;
-        let dot = record::split(&bytes, SECTOR).next().unwrap_or_default();
+        let (_, dot) = record::split(&bytes, SECTOR).next().unwrap_or_default();
         Ok(record::susp_skip(record::system_use(dot)))
     }
 
-    /// Gives the entry its Rock Ridge name, if it has one.
+    /// Gives the entry the name that it has beside its plain one.
     fn rename(&mut self, entry: &mut Entry, record: &[u8]) -> Result<()> {
-        let Some(skip) = self.skip else {
-            return Ok(());
+        let skip = match self.names {
+            Names::Plain => return Ok(()),
+            Names::RockRidge(skip) => skip,
+            Names::Joliet => {
+                entry.take_joliet_name();
+                return Ok(());
+            }
         };
         let mut area = record::system_use(record).get(skip..).unwrap_or_default().to_vec();
         // No entry goes on more often than this; a damaged one might for ever.
@@ -195,19 +236,45 @@ impl Image {
     }
 }
 
-/// The first sector that describes the volume (ECMA-119, 8.4).
-fn primary_descriptor(file: &mut fs::File) -> Result<Vec<u8>> {
-    file.seek(SeekFrom::Start(FIRST_DESCRIPTOR * SECTOR))?;
-    for _ in 0..MAX_DESCRIPTORS {
+/// A sector that describes a tree: the primary or a supplementary volume descriptor (ECMA-119, 8.4 and 8.5).
+struct Descriptor {
+    /// Its place in the image, in bytes.
+    place: u64,
+    sector: Vec<u8>,
+}
+
+impl Descriptor {
+    const PRIMARY: u8 = 1;
+    const SUPPLEMENTARY: u8 = 2;
+    const LAST: u8 = 255;
+
+    /// By the escape sequences of UCS-2, levels 1 to 3 (Joliet Specification, "SVD Escape Sequences").
+    fn is_joliet(&self) -> bool {
+        let is_ucs2 = matches!(self.sector.get(88..91), Some(b"%/@" | b"%/C" | b"%/E"));
+        self.sector.first() == Some(&Self::SUPPLEMENTARY) && is_ucs2
+    }
+}
+
+/// The primary descriptor and those of Joliet behind it.
+fn descriptors(file: &mut fs::File) -> Result<Vec<Descriptor>> {
+    let mut found: Vec<Descriptor> = Vec::new();
+    for number in FIRST_DESCRIPTOR..FIRST_DESCRIPTOR + MAX_DESCRIPTORS {
+        let place = number * SECTOR;
         let mut sector = Vec::new();
+        file.seek(SeekFrom::Start(place))?;
         Read::by_ref(file).take(SECTOR).read_to_end(&mut sector)?;
-        match (sector.first(), sector.get(1..6)) {
-            (Some(1), Some(b"CD001")) => return Ok(sector),
-            (Some(kind), Some(b"CD001")) if *kind != 255 => {}
-            _ => break,
+        let kind = sector.first().copied().unwrap_or(Descriptor::LAST);
+        if sector.get(1..6) != Some(b"CD001") || kind == Descriptor::LAST {
+            break;
+        }
+        let descriptor = Descriptor { place, sector };
+        let is_first = found.is_empty() && kind == Descriptor::PRIMARY;
+        if is_first || (!found.is_empty() && descriptor.is_joliet()) {
+            found.push(descriptor);
         }
     }
-    bail!("there is no primary volume descriptor")
+    ensure!(!found.is_empty(), "there is no primary volume descriptor");
+    Ok(found)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 
 use super::Creation;
+use crate::cancel::Cancel;
 use crate::config::Config;
 use crate::event::{Event, Stage};
 use crate::guest::{Definition, InstallRecipe};
@@ -44,8 +45,8 @@ impl Materials {
     ///
     /// # Errors
     /// When a file of the project cannot be read.
-    pub fn plan(&self, config: &Config) -> Result<Plan> {
-        self.parts.plan(config, &self.iso.digest.to_string())
+    pub fn plan(&self, config: &Config, cancel: &Cancel) -> Result<Plan> {
+        self.parts.plan(config, &self.iso.digest.to_string(), cancel)
     }
 }
 
@@ -113,19 +114,19 @@ impl Parts {
         }
     }
 
-    fn plan(&self, config: &Config, iso_digest: &str) -> Result<Plan> {
+    fn plan(&self, config: &Config, iso_digest: &str, cancel: &Cancel) -> Result<Plan> {
         let disk_gib = config.machine.disk_gib;
         let secret = self.builder.keyed_hash_key();
         Ok(Plan::new([
             (
                 Stage::Install,
-                stage::install::inputs(&self.recipe, iso_digest, disk_gib),
+                stage::install::inputs(&self.recipe, iso_digest, disk_gib, config.machine.installer),
             ),
             (Stage::Docker, self.docker.inputs(&secret)),
             (Stage::Account, stage::account::inputs(&config.login, &self.identity)),
             (
                 Stage::Project,
-                self.project.inputs(&secret).context("reading the project")?,
+                self.project.inputs(&secret, cancel).context("reading the project")?,
             ),
         ]))
     }
@@ -136,10 +137,10 @@ impl Parts {
 ///
 /// # Errors
 /// When the configuration asks for what is not there.
-pub fn plan_offline(config: &Config, paths: &Paths, pinned: Option<&str>) -> Result<Option<Plan>> {
+pub fn plan_offline(config: &Config, paths: &Paths, pinned: Option<&str>, cancel: &Cancel) -> Result<Option<Plan>> {
     let parts = Parts::gather(config, paths)?;
     let known = media::cached(&parts.request(config, false, pinned), &paths.isos())?;
     known
-        .map(|known| parts.plan(config, &known.digest.to_string()))
+        .map(|known| parts.plan(config, &known.digest.to_string(), cancel))
         .transpose()
 }

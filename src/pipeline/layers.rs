@@ -133,10 +133,11 @@ impl Run<'_> {
             ..
         } = parts;
         let (host, login) = (self.host(), &self.creation.config.login);
+        let installer = self.creation.config.machine.installer;
         let forwards = self.forwards();
         let root = self.target("root", builder);
         match stage {
-            Stage::Install => stage::install::run(host, work, &iso.path, recipe),
+            Stage::Install => stage::install::run(host, work, &iso.path, recipe, installer),
             Stage::Docker => stage::docker::run(host, work, &forwards, &root, docker),
             Stage::Account => stage::account::run(host, work, &forwards, &root, login, identity),
             Stage::Project => {

@@ -63,7 +63,7 @@ fn names(tree: &Tree) -> Vec<String> {
 }
 
 fn inputs(tree: &Tree) -> Inputs {
-    tree.inputs(&SECRET).unwrap()
+    tree.inputs(&SECRET, &Cancel::default()).unwrap()
 }
 
 /// Unpacks with tar(1), as the guest does.
@@ -287,7 +287,10 @@ fn a_file_changed_on_the_way_is_an_error() {
     for content in ["short", "a good deal longer"] {
         let tree = folder.tree();
         fs::write(&file, content).unwrap();
-        for result in [tree.inputs(&SECRET).map(|_| ()), tree.write_tar(Vec::new())] {
+        for result in [
+            tree.inputs(&SECRET, &Cancel::default()).map(|_| ()),
+            tree.write_tar(Vec::new()),
+        ] {
             let error = result.unwrap_err();
             let text = format!("{error:#}");
             assert!(text.contains("srcs/file was changed"), "{text}");
@@ -334,7 +337,10 @@ fn inputs_show_nothing_without_the_secret() {
     let folder = Folder::new();
     folder.write("srcs/.env", "PASSWORD=1234\n");
     let tree = folder.tree();
-    assert_ne!(tree.inputs(&SECRET).unwrap(), tree.inputs(&[8; 32]).unwrap());
+    assert_ne!(
+        tree.inputs(&SECRET, &Cancel::default()).unwrap(),
+        tree.inputs(&[8; 32], &Cancel::default()).unwrap()
+    );
     let plain = crate::key::digest(b"PASSWORD=1234\n");
     assert!(inputs(&tree).values().all(|value| *value != plain));
 }
@@ -378,4 +384,14 @@ proptest! {
         prop_assert_eq!(inputs(&arrived), hashes);
         prop_assert_eq!(normal(arrived), normal(sent));
     }
+}
+
+#[test]
+fn an_interruption_ends_the_reading() {
+    let folder = Folder::new();
+    let tree = folder.tree();
+    let cancel = Cancel::default();
+    cancel.raise();
+    let error = tree.inputs(&SECRET, &cancel).unwrap_err();
+    assert_eq!(Fault::of(&error).unwrap().cause, Cause::Interrupted);
 }

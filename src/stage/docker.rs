@@ -108,6 +108,7 @@ pub fn run(host: &Host, work: &Work, forwards: &[Forward], root: &Target, input:
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
+    use std::os::unix::fs::PermissionsExt as _;
     use std::path::Path;
     use std::process::{Command, Output, Stdio};
 
@@ -181,13 +182,19 @@ mod tests {
         );
         let read = |path: &str| std::fs::read_to_string(root.path().join(path)).unwrap();
         assert!(read("etc/apt/apt.conf.d/90proxy").contains(&format!("Acquire::https::Proxy \"{proxy}\";")));
+        assert!(read("etc/docker/proxy").contains(&format!("\nHTTPS_PROXY={proxy}\n")));
         let unit = read("etc/systemd/system/docker.service.d/proxy.conf");
-        assert!(
-            unit.contains(&format!("\"HTTP_PROXY={}\"", proxy.replace('%', "%%"))),
-            "{unit}"
-        );
+        assert!(unit.contains("EnvironmentFile=") && !unit.contains("user"), "{unit}");
         let config: serde_json::Value = serde_json::from_str(&read("root/.docker/config.json")).unwrap();
         assert_eq!(config["proxies"]["default"]["httpProxy"], proxy);
+        for file in [
+            "etc/apt/apt.conf.d/90proxy",
+            "etc/docker/proxy",
+            "root/.docker/config.json",
+        ] {
+            let mode = std::fs::metadata(root.path().join(file)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{file}");
+        }
         for (args, wrong) in [
             ("--http-proxy -", "http://user:hid\"den@proxy\n"),
             ("--http-proxy -", "http://user:hid den@proxy\n"),

@@ -1,19 +1,20 @@
 //! Boots the ISO's own installer with a seed: no keys are typed and no question is left.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use fs_err as fs;
 
 use super::{Host, Work};
+use crate::config::InstallerBoot;
 use crate::event::{Event, Stage, Unit};
 use crate::fault::{Cause, Fault};
 use crate::guest::console::{self, Progress};
 use crate::guest::{InstallRecipe, Milestone};
 use crate::key::{Inputs, digest};
 use crate::machine::{self, Boot, DirectKernel, Durability, Machine, State};
-use crate::media::{iso, seed};
+use crate::media::{iso, remaster, seed};
 use crate::wait::Wait;
 
 use super::booted::on_failure_show;
@@ -23,7 +24,7 @@ use super::standstill::{self, LINES_QUOTED, end_of};
 const QUESTION_STANDS: u64 = 3;
 
 /// What the stage reads, for its key.
-pub fn inputs(recipe: &InstallRecipe, iso_digest: &str, disk_gib: u64) -> Inputs {
+pub fn inputs(recipe: &InstallRecipe, iso_digest: &str, disk_gib: u64, installer: InstallerBoot) -> Inputs {
     let mut inputs: Inputs = recipe
         .files
         .iter()
@@ -37,6 +38,9 @@ pub fn inputs(recipe: &InstallRecipe, iso_digest: &str, disk_gib: u64) -> Inputs
     inputs.insert("kernel".into(), recipe.boot.kernel.clone());
     inputs.insert("initrd".into(), recipe.boot.initrd.clone());
     inputs.insert("disk GiB".into(), disk_gib.to_string());
+    if installer == InstallerBoot::Medium {
+        inputs.insert("installer".into(), "medium".into());
+    }
     inputs
 }
 
@@ -44,14 +48,18 @@ pub fn inputs(recipe: &InstallRecipe, iso_digest: &str, disk_gib: u64) -> Inputs
 ///
 /// # Errors
 /// When the ISO lacks the kernel, QEMU dies, the installer asks, fails or stands still.
-pub fn run(host: &Host, work: &Work, iso: &Path, recipe: &InstallRecipe) -> Result<()> {
+pub fn run(host: &Host, work: &Work, iso: &Path, recipe: &InstallRecipe, installer: InstallerBoot) -> Result<()> {
     host.events.step(Stage::Install, "reading the installer from the ISO");
     let kernel = prepare(work, iso, recipe)?;
+    let (cdrom, kernel) = match installer {
+        InstallerBoot::Kernel => (iso.to_owned(), Some(kernel)),
+        InstallerBoot::Medium => (medium(host, work, iso, recipe, &kernel)?, None),
+    };
     let boot = Boot {
         name: work.name.clone(),
         disk: work.disk.clone(),
-        cdrom: Some(iso.to_owned()),
-        kernel: Some(kernel),
+        cdrom: Some(cdrom),
+        kernel,
         forwards: None,
         credentials: Vec::new(),
         durability: Durability::Scratch,
@@ -81,6 +89,21 @@ fn prepare(work: &Work, iso: &Path, recipe: &InstallRecipe) -> Result<DirectKern
         initrd,
         arguments: recipe.arguments.clone(),
     })
+}
+
+/// The ISO with the seeded installer in it.
+fn medium(host: &Host, work: &Work, iso: &Path, recipe: &InstallRecipe, kernel: &DirectKernel) -> Result<PathBuf> {
+    host.events.step(Stage::Install, "remastering the ISO");
+    let medium = work.dir.join("medium.iso");
+    remaster::remaster(
+        iso,
+        &recipe.boot,
+        &kernel.initrd,
+        &kernel.arguments,
+        &medium,
+        &host.cancel,
+    )?;
+    Ok(medium)
 }
 
 fn private_file(path: &Path) -> Result<std::fs::File> {

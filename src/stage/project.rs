@@ -1,5 +1,6 @@
 //! Copies the project, runs `make` in LOGIN's login shell and waits for what it started.
 
+mod diagnosis;
 mod make;
 mod settle;
 
@@ -9,6 +10,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::booted;
 use super::{Host, Work};
+use crate::cancel::Cancel;
 use crate::config::Login;
 use crate::event::{Event, Stage, Unit};
 use crate::fault::{Cause, Fault};
@@ -38,9 +40,9 @@ impl Input {
     /// What the stage reads, for its key. `secret` stands in for the content of secret files.
     ///
     /// # Errors
-    /// When a file cannot be read.
-    pub fn inputs(&self, secret: &[u8; 32]) -> Result<Inputs> {
-        let mut inputs = self.tree.inputs(secret)?;
+    /// When a file cannot be read, or the user interrupts.
+    pub fn inputs(&self, secret: &[u8; 32], cancel: &Cancel) -> Result<Inputs> {
+        let mut inputs = self.tree.inputs(secret, cancel)?;
         // No path of a file has two slashes in a row, so no file's digest is in this one's place.
         inputs.insert("make//target".into(), self.target.clone().unwrap_or_default());
         Ok(inputs)

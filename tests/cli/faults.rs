@@ -225,6 +225,22 @@ fn errors_are_json_for_programs() {
 }
 
 #[test]
+fn wrong_usage_is_json_for_programs() {
+    for args in [&["--json", "status", "--nonsense"][..], &["--json", "nonsense"]] {
+        let output = Place::new().run(args);
+        assert_eq!(output.status.code(), Some(2));
+        let event: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(event["event"], "error");
+        let message = event["message"].as_str().unwrap();
+        assert!(
+            message.contains("nonsense") && !message.starts_with("error"),
+            "{message}"
+        );
+        assert!(output.stderr.is_empty());
+    }
+}
+
+#[test]
 fn nothing_is_deleted_without_a_yes() {
     let output = Place::new().run(&["destroy", "--name", "nobody"]);
     assert_eq!(output.status.code(), Some(2));

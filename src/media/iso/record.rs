@@ -16,6 +16,8 @@ pub struct Entry {
     pub extents: Vec<Extent>,
     /// Whether the next record of the directory is about the same file.
     pub goes_on: bool,
+    /// The place of its first record in the image, in bytes.
+    pub record: u64,
     /// Its plain name.
     plain: Vec<u8>,
     /// Its Rock Ridge name.
@@ -67,6 +69,18 @@ impl Entry {
         let end = self.plain.iter().position(|b| *b == b';').unwrap_or(self.plain.len());
         let name = &self.plain[..end];
         name.strip_suffix(b".").unwrap_or(name)
+    }
+
+    /// Takes its plain name as the big-endian UCS-2 that it is in a Joliet directory (Joliet Specification, "Allowed
+    /// Character Set").
+    pub fn take_joliet_name(&mut self) {
+        let units = self
+            .plain
+            .chunks_exact(2)
+            .map(|pair| u16::from_be_bytes([pair[0], pair[1]]));
+        let name = String::from_utf16_lossy(&units.collect::<Vec<_>>());
+        let name = name.split(';').next().unwrap_or_default();
+        self.name = Some(name.as_bytes().to_vec());
     }
 
     /// Takes in the next record about the same file.
@@ -126,19 +140,23 @@ pub fn susp_skip(area: &[u8]) -> Option<usize> {
     })
 }
 
-/// The records of a directory. None crosses a sector's end; zeros fill what is left (ECMA-119, 6.8.1.1).
-pub fn split(bytes: &[u8], sector: u64) -> impl Iterator<Item = &[u8]> {
+/// The records of a directory with their places in it. None crosses a sector's end; zeros fill what is left (ECMA-119,
+/// 6.8.1.1).
+pub fn split(bytes: &[u8], sector: u64) -> impl Iterator<Item = (usize, &[u8])> {
     let sector = usize::try_from(sector).unwrap_or(usize::MAX);
-    bytes.chunks(sector).flat_map(|mut rest| {
+    let starts = (0..).step_by(sector);
+    starts.zip(bytes.chunks(sector)).flat_map(|(start, mut rest)| {
+        let end = start + rest.len();
         std::iter::from_fn(move || {
             let length = usize::from(*rest.first()?);
             if length == 0 {
                 return None;
             }
+            let place = end - rest.len();
             // One that is too long is given as it is, for `parse` to refuse.
             let (record, next) = rest.split_at(length.min(rest.len()));
             rest = next;
-            Some(record)
+            Some((place, record))
         })
     })
 }
@@ -162,6 +180,7 @@ pub fn parse(record: &[u8], block: u64) -> Option<Entry> {
     Some(Entry {
         extents: vec![extent],
         goes_on: flags & MULTI_EXTENT != 0,
+        record: 0,
         plain,
         name: None,
         directory: flags & DIRECTORY != 0,

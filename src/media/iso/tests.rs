@@ -157,3 +157,74 @@ fn no_damage_stops_the_program() {
         }
     });
 }
+
+/// Like [`image`], with the names of Joliet beside those of Rock Ridge, as Debian's images have them.
+fn joliet(folder: &Path) -> PathBuf {
+    let iso = folder.with_extension("joliet.iso");
+    let words = ["-as", "mkisofs", "-r", "-J", "-joliet-long", "-V", "Debian 13 n", "-o"];
+    let line = CommandLine::new("xorriso", words).arg(&iso).arg(folder);
+    process::run(&line, Duration::from_secs(60), &Cancel::default()).unwrap();
+    iso
+}
+
+/// A file's content as xorriso sees it in the tree that `mode` prefers (`norock`: Joliet’s), and the volume's identifier.
+fn by_xorriso(iso: &Path, mode: &str, path: &str) -> (Vec<u8>, String) {
+    let out = tempfile::tempdir().unwrap();
+    let file = out.path().join("file");
+    let words = [
+        "-read_fs",
+        mode,
+        "-indev",
+        &iso.to_string_lossy(),
+        "-pvd_info",
+        "-osirrox",
+        "on",
+        "-extract",
+        path,
+    ];
+    let line = CommandLine::new("xorriso", words.map(String::from)).arg(&file);
+    let said = process::run(&line, Duration::from_secs(60), &Cancel::default()).unwrap();
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    let id = said
+        .lines()
+        .find(|line| line.starts_with("Volume Id"))
+        .unwrap_or_default();
+    (fs::read(file).unwrap(), id.to_owned())
+}
+
+#[test]
+fn a_replaced_file_is_another_in_every_tree() {
+    let temporary = tempfile::tempdir().unwrap();
+    let folder = temporary.path().join("cd");
+    fill(&folder);
+    let iso = joliet(&folder);
+    let before = fs::read(&iso).unwrap();
+    let content = vec![b'n'; 5000];
+    let size = rewrite::replace(&iso, "/install.amd/initrd.gz", &mut content.as_slice()).unwrap();
+    assert_eq!(size, 5000);
+    assert_eq!(read(&iso, "/install.amd/initrd.gz"), content);
+    assert_eq!(read(&iso, "/install.amd/vmlinuz"), vec![b'k'; 5000]);
+    for mode in ["any", "norock"] {
+        let (seen, id) = by_xorriso(&iso, mode, "/install.amd/initrd.gz");
+        assert_eq!(seen, content, "{mode}");
+        assert!(id.contains("Debian 13 n"), "{id}");
+    }
+    // Nothing but the records and the volume's size has changed of what was there.
+    let after = fs::read(&iso).unwrap();
+    let changed = before.iter().zip(&after).filter(|(a, b)| a != b).count();
+    assert!(changed <= 2 * 3 * 8, "{changed} bytes have changed");
+    assert_eq!(after.len() % 2048, 0);
+}
+
+#[test]
+fn what_is_not_there_is_not_replaced() {
+    let temporary = tempfile::tempdir().unwrap();
+    let folder = temporary.path().join("cd");
+    fill(&folder);
+    let iso = joliet(&folder);
+    let before = fs::read(&iso).unwrap();
+    for path in ["/isolinux/isolinux.cfg", "/install.amd"] {
+        assert!(rewrite::replace(&iso, path, &mut &b"new"[..]).is_err());
+    }
+    assert_eq!(fs::read(&iso).unwrap(), before);
+}

@@ -1,0 +1,108 @@
+//! The remastered medium, which machines get that boot no kernel by themselves.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::world::World;
+
+/// What the installer's console shows once it has found its medium by itself, and goes on without a key.
+const GOES_ON: &str = "Loading additional components";
+
+/// A machine installed from the medium by its BIOS boots from its own disk and answers on SSH. The checkpoint is kept,
+/// so that the next run of the tests only boots it.
+pub fn installs_by_bios(world: &World) {
+    let args = ["create", "--name", "medium", "--installer", "medium"];
+    let mut run = world.run(&args);
+    let logged_in =
+        |event: &Value| event["event"] == "step" && event["stage"] == "docker" && event["text"] != "booting";
+    let output = |event: &Value| event["event"] == "output" && event["stage"] == "docker";
+    assert!(
+        run.until(|event| logged_in(event) || output(event)),
+        "it was not installed, or nobody could log in"
+    );
+    run.interrupt();
+    assert_eq!(run.end().code, Some(130));
+    let plan = world.json(&["plan", "--name", "medium", "--installer", "medium"]);
+    let stages = plan["stages"].as_array().unwrap();
+    let install = stages.iter().find(|line| line["stage"] == "install").unwrap();
+    assert_eq!(install["cached"], true);
+    world.text(&["destroy", "--name", "medium", "--yes"]);
+}
+
+/// The same medium starts the installer by UEFI, too.
+pub fn starts_by_uefi(world: &World) {
+    let medium = medium(world);
+    let console = world.path("uefi-console");
+    let mut machine = Uefi::start(&medium, &world.path("uefi-vars"), &console);
+    let start = Instant::now();
+    while !fs::read_to_string(&console).unwrap_or_default().contains(GOES_ON) {
+        assert!(machine.0.try_wait().unwrap().is_none(), "QEMU has ended");
+        let shown = fs::read(&console).unwrap_or_default();
+        assert!(
+            start.elapsed() < Duration::from_secs(400),
+            "{}",
+            String::from_utf8_lossy(&shown)
+        );
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// The medium of a machine whose install was interrupted right after it was made. Another disk size gives another key,
+/// so that the stage runs.
+fn medium(world: &World) -> std::path::PathBuf {
+    let args = ["create", "--name", "uefi", "--installer", "medium", "--disk", "21G"];
+    let mut run = world.run(&args);
+    let starts = |event: &Value| event["event"] == "step" && event["text"] == "starting the installer";
+    assert!(run.until(starts), "the medium was not made");
+    let there = world.machine_dir("uefi").join("work/install/medium.iso");
+    // It holds the guest's private host key.
+    let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&there).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    let kept = world.path("medium.iso");
+    fs::hard_link(&there, &kept).unwrap();
+    run.interrupt();
+    assert_eq!(run.end().code, Some(130));
+    world.text(&["destroy", "--name", "uefi", "--yes"]);
+    kept
+}
+
+/// A machine with UEFI firmware and nothing but a CD drive.
+struct Uefi(Child);
+
+impl Uefi {
+    fn start(medium: &Path, vars: &Path, console: &Path) -> Self {
+        fs::copy("/usr/share/OVMF/OVMF_VARS_4M.fd", vars).unwrap();
+        let drive = |options: &str, file: &Path| format!("{options},file={}", file.display());
+        let firmware = Path::new("/usr/share/OVMF/OVMF_CODE_4M.fd");
+        let child = Command::new("qemu-system-x86_64")
+            .args([
+                "-nodefaults",
+                "-machine",
+                "q35",
+                "-accel",
+                "tcg,thread=multi",
+                "-cpu",
+                "qemu64",
+            ])
+            .args(["-m", "1024", "-smp", "2", "-display", "none", "-device", "VGA"])
+            .args(["-drive", &drive("if=pflash,format=raw,readonly=on", firmware)])
+            .args(["-drive", &drive("if=pflash,format=raw", vars)])
+            .args(["-drive", &drive("format=raw,media=cdrom,readonly=on", medium)])
+            .args(["-serial", &format!("file:{}", console.display())])
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self(child)
+    }
+}
+
+impl Drop for Uefi {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
