@@ -10,6 +10,7 @@
 #   password-hash                   LOGIN's new password as crypt(5) writes it, one line
 #   provision-first-boot.sh         what gives a machine keys of its own
 #   provision-first-boot.service    when
+#   provision-keys@.service, 90-provision.rules     and when a disk with keys appears
 # Without LOGIN there is no user yet, and root is meant.
 set -eu
 umask 022
@@ -26,7 +27,7 @@ die() {
     exit 1
 }
 
-for file in tool-key provision-first-boot.sh provision-first-boot.service; do
+for file in tool-key provision-first-boot.sh provision-first-boot.service provision-keys@.service 90-provision.rules; do
     [ -s "$folder/$file" ] || die "no $file in $folder"
 done
 
@@ -103,6 +104,8 @@ new_keys() {
     echo "${login:-root}" > /etc/provision/login
     install -m 755 "$folder/provision-first-boot.sh" /usr/local/sbin/provision-first-boot
     install -m 644 "$folder/provision-first-boot.service" /etc/systemd/system/provision-first-boot.service
+    install -m 644 "$folder/provision-keys@.service" /etc/systemd/system/provision-keys@.service
+    install -m 644 "$folder/90-provision.rules" /etc/udev/rules.d/90-provision.rules
     systemctl daemon-reload
     systemctl --quiet enable provision-first-boot.service
     # An empty one is made anew at boot; without the file systemd would take the boot for a first one and enable

@@ -20,6 +20,9 @@ const SCRIPT: &str = include_str!("../../provision/debian/seal.sh");
 const FIRST_BOOT: &str = include_str!("../../provision/debian/first-boot/provision-first-boot.sh");
 const UNIT: &str = include_str!("../../provision/debian/first-boot/provision-first-boot.service");
 
+const KEYS_UNIT: &str = include_str!("../../provision/debian/first-boot/provision-keys@.service");
+const RULES: &str = include_str!("../../provision/debian/first-boot/90-provision.rules");
+
 /// How long, in seconds on a real machine, sealing may take: an initramfs may have to be packed.
 const LIMIT: u64 = 600;
 
@@ -97,6 +100,8 @@ fn archive(identity: &Identity, hash: Option<&Secret>) -> Result<Vec<u8>> {
         ("seal.sh", SCRIPT),
         ("provision-first-boot.sh", FIRST_BOOT),
         ("provision-first-boot.service", UNIT),
+        ("provision-keys@.service", KEYS_UNIT),
+        ("90-provision.rules", RULES),
         ("tool-key", identity.public_key()),
     ];
     files.extend(hash.map(|hash| ("password-hash", hash.expose())));

@@ -1,6 +1,9 @@
 #!/bin/sh
-# Gives a sealed machine what its image leaves out, before its SSH server starts: host keys of its own, and the keys of
-# who runs it. Runs as root at every boot and may find its work done; what it is told counts each time.
+# Gives a sealed machine what its image leaves out: host keys of its own, and the keys of who runs it. Runs as root and
+# may find its work done; what it is told counts each time.
+#
+#   provision-first-boot               at every boot, before the SSH server starts
+#   provision-first-boot keys DEVICE   when a disk with the label PROVISION appears
 #
 # Keys come in one of two ways, both from outside of the guest:
 #   a system credential of systemd     provision.authorized-keys, provision.host-key, provision.password-hash
@@ -32,18 +35,19 @@ authorize() {
     done < "$1"
 }
 
-if [ -s $given/provision.authorized-keys ]; then
-    authorize $given/provision.authorized-keys
-fi
-# By looking at the disks themselves: udev may be busy for long, and most machines have no such disk.
-disk=$(blkid -c /dev/null -o device -t LABEL=PROVISION | head -n 1)
-if [ -n "$disk" ]; then
+if [ "${1:-}" = keys ]; then
     mkdir -p $mount
-    mount -o ro,nosuid,nodev,noexec "$disk" $mount
+    mount -o ro,nosuid,nodev,noexec "$2" $mount
+    trap 'umount $mount' EXIT
     if [ -s $mount/authorized_keys ]; then
         authorize $mount/authorized_keys
     fi
-    umount $mount
+    sync
+    exit
+fi
+
+if [ -s $given/provision.authorized-keys ]; then
+    authorize $given/provision.authorized-keys
 fi
 if [ -s $given/provision.password-hash ]; then
     # printf is the shell's own: the hash is in no process's arguments.
