@@ -28,7 +28,7 @@ pub fn write(appliance: &Appliance<'_>, image: &Path, into: &Path, told: &Told<'
             machine_uuid: &uuid(),
             time: &time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
         },
-    );
+    )?;
     let file = fs::File::create_new(into)?.into_file();
     let mut archive = tar::Builder::new(std::io::BufWriter::with_capacity(1 << 20, file));
     let context = || format!("writing {}", into.display());

@@ -1,10 +1,13 @@
 //! The descriptor of an OVA: OVF 2.0 (DMTF DSP0243) with VirtualBox's own extension, which holds what OVF has no words
 //! for: forwarded ports and the kind of network card.
 
-use std::fmt::Write as _;
+use anyhow::{Context as _, Result};
+use minijinja::{AutoEscape, Environment, UndefinedBehavior, context};
 
-/// The OVF's number for "Debian 64-Bit" (CIM `CIM_OperatingSystem.OsType`).
-const DEBIAN_64: u32 = 96;
+/// With CIM's numbers: 96 is Debian with 64 bits (`CIM_OperatingSystem.OsType`); 3, 4, 10, 17 and 20 are processors, memory,
+/// a network card, a disk and a SATA controller (`CIM_ResourceAllocationSettingData.ResourceType`). VirtualBox's part is as
+/// VBoxManage 7.2 exports one; other programs skip it.
+const TEMPLATE: &str = include_str!("appliance.ovf.j2");
 
 /// A machine to be described.
 #[derive(Debug, Clone, Copy)]
@@ -41,205 +44,47 @@ pub struct Package<'a> {
 }
 
 /// The descriptor.
-pub fn descriptor(appliance: &Appliance<'_>, package: &Package<'_>) -> String {
-    let Package {
-        disk, bytes, disk_uuid, ..
-    } = package;
-    let Appliance { disk_bytes, .. } = appliance;
-    let name = escaped(appliance.name);
-    let product = product(appliance);
-    let hardware = hardware(appliance);
-    let machine = machine(appliance, package);
-    format!(
-        r#"<?xml version="1.0" encoding="UTF-8"?>
-<Envelope ovf:version="2.0" xml:lang="en-US" xmlns="http://schemas.dmtf.org/ovf/envelope/2" xmlns:ovf="http://schemas.dmtf.org/ovf/envelope/2" xmlns:rasd="http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_ResourceAllocationSettingData" xmlns:vssd="http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_VirtualSystemSettingData" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xmlns:vbox="http://www.virtualbox.org/ovf/machine" xmlns:epasd="http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_EthernetPortAllocationSettingData.xsd" xmlns:sasd="http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_StorageAllocationSettingData.xsd">
-  <References>
-    <File ovf:id="file1" ovf:href="{disk}" ovf:size="{bytes}"/>
-  </References>
-  <DiskSection>
-    <Info>The virtual disks</Info>
-    <Disk ovf:capacity="{disk_bytes}" ovf:diskId="vmdisk1" ovf:fileRef="file1" ovf:format="http://www.vmware.com/interfaces/specifications/vmdk.html#streamOptimized" vbox:uuid="{disk_uuid}"/>
-  </DiskSection>
-  <NetworkSection>
-    <Info>The logical networks</Info>
-    <Network ovf:name="NAT">
-      <Description>The host's network by address translation</Description>
-    </Network>
-  </NetworkSection>
-  <VirtualSystem ovf:id="{name}">
-    <Info>A virtual machine</Info>
-{product}    <OperatingSystemSection ovf:id="{DEBIAN_64}">
-      <Info>The guest's operating system</Info>
-      <Description>Debian_64</Description>
-      <vbox:OSType ovf:required="false">Debian_64</vbox:OSType>
-    </OperatingSystemSection>
-{hardware}{machine}  </VirtualSystem>
-</Envelope>
-"#
-    )
-}
-
-/// What the image is, and whose: read again by `provision import`.
-fn product(appliance: &Appliance<'_>) -> String {
-    let mut text = String::from("    <ProductSection>\n      <Info>What it is</Info>\n");
-    if let Some(login) = appliance.login {
-        // Writing into a string cannot fail.
-        let _ = writeln!(
-            text,
-            "      <Property ovf:key=\"login\" ovf:type=\"string\" ovf:value=\"{}\"/>",
-            escaped(login)
-        );
-    }
-    text + "    </ProductSection>\n"
-}
-
-/// The hardware in OVF's words; the numbers of resource types are CIM's (DSP0243, annex on hardware).
-fn hardware(appliance: &Appliance<'_>) -> String {
-    let Appliance {
-        cpus, memory_mib, name, ..
-    } = appliance;
-    let name = escaped(name);
-    format!(
-        r"    <VirtualHardwareSection>
-      <Info>The virtual hardware</Info>
-      <System>
-        <vssd:ElementName>Virtual Hardware Family</vssd:ElementName>
-        <vssd:InstanceID>0</vssd:InstanceID>
-        <vssd:VirtualSystemIdentifier>{name}</vssd:VirtualSystemIdentifier>
-        <vssd:VirtualSystemType>virtualbox-2.2</vssd:VirtualSystemType>
-      </System>
-      <Item>
-        <rasd:Caption>{cpus} virtual CPUs</rasd:Caption>
-        <rasd:Description>Number of virtual CPUs</rasd:Description>
-        <rasd:ElementName>{cpus} virtual CPUs</rasd:ElementName>
-        <rasd:InstanceID>1</rasd:InstanceID>
-        <rasd:ResourceType>3</rasd:ResourceType>
-        <rasd:VirtualQuantity>{cpus}</rasd:VirtualQuantity>
-      </Item>
-      <Item>
-        <rasd:AllocationUnits>MegaBytes</rasd:AllocationUnits>
-        <rasd:Caption>{memory_mib} MB of memory</rasd:Caption>
-        <rasd:Description>Memory Size</rasd:Description>
-        <rasd:ElementName>{memory_mib} MB of memory</rasd:ElementName>
-        <rasd:InstanceID>2</rasd:InstanceID>
-        <rasd:ResourceType>4</rasd:ResourceType>
-        <rasd:VirtualQuantity>{memory_mib}</rasd:VirtualQuantity>
-      </Item>
-      <Item>
-        <rasd:Address>0</rasd:Address>
-        <rasd:Caption>sataController0</rasd:Caption>
-        <rasd:Description>SATA Controller</rasd:Description>
-        <rasd:ElementName>sataController0</rasd:ElementName>
-        <rasd:InstanceID>3</rasd:InstanceID>
-        <rasd:ResourceSubType>AHCI</rasd:ResourceSubType>
-        <rasd:ResourceType>20</rasd:ResourceType>
-      </Item>
-      <StorageItem>
-        <sasd:AddressOnParent>0</sasd:AddressOnParent>
-        <sasd:Caption>disk1</sasd:Caption>
-        <sasd:Description>Disk Image</sasd:Description>
-        <sasd:ElementName>disk1</sasd:ElementName>
-        <sasd:HostResource>ovf:/disk/vmdisk1</sasd:HostResource>
-        <sasd:InstanceID>4</sasd:InstanceID>
-        <sasd:Parent>3</sasd:Parent>
-        <sasd:ResourceType>17</sasd:ResourceType>
-      </StorageItem>
-      <EthernetPortItem>
-        <epasd:AutomaticAllocation>true</epasd:AutomaticAllocation>
-        <epasd:Caption>Ethernet adapter on 'NAT'</epasd:Caption>
-        <epasd:Connection>NAT</epasd:Connection>
-        <epasd:ElementName>Ethernet adapter on 'NAT'</epasd:ElementName>
-        <epasd:InstanceID>5</epasd:InstanceID>
-        <epasd:ResourceType>10</epasd:ResourceType>
-      </EthernetPortItem>
-    </VirtualHardwareSection>
-"
-    )
-}
-
-/// The machine in VirtualBox's own words, as VBoxManage 7.2 exports one; other programs skip it.
-fn machine(appliance: &Appliance<'_>, package: &Package<'_>) -> String {
-    let Appliance {
-        cpus,
-        memory_mib,
-        https_port,
-        ssh_port,
-        ..
-    } = appliance;
-    let Package {
-        disk_uuid,
-        machine_uuid,
-        time,
-        ..
-    } = package;
-    let name = escaped(appliance.name);
-    format!(
-        r#"    <vbox:Machine ovf:required="false" version="1.19-linux" uuid="{{{machine_uuid}}}" name="{name}" OSType="Debian_64" snapshotFolder="Snapshots" lastStateChange="{time}">
-      <ovf:Info>The machine in VirtualBox's format</ovf:Info>
-      <Hardware>
-        <Memory RAMSize="{memory_mib}"/>
-        <Boot>
-          <Order position="1" device="HardDisk"/>
-          <Order position="2" device="None"/>
-          <Order position="3" device="None"/>
-          <Order position="4" device="None"/>
-        </Boot>
-        <Display controller="VMSVGA" VRAMSize="16"/>
-        <Firmware/>
-        <BIOS>
-          <IOAPIC enabled="true"/>
-          <SmbiosUuidLittleEndian enabled="true"/>
-          <AutoSerialNumGen enabled="true"/>
-        </BIOS>
-        <Network>
-          <Adapter slot="0" enabled="true" type="virtio">
-            <NAT>
-              <Forwarding name="https" proto="1" hostip="127.0.0.1" hostport="{https_port}" guestport="443"/>
-              <Forwarding name="ssh" proto="1" hostip="127.0.0.1" hostport="{ssh_port}" guestport="22"/>
-            </NAT>
-          </Adapter>
-        </Network>
-        <AudioAdapter useDefault="true" driver="Null" enabled="false"/>
-        <Clipboard/>
-        <StorageControllers>
-          <StorageController name="SATA" type="AHCI" PortCount="1" useHostIOCache="false" Bootable="true" IDE0MasterEmulationPort="0" IDE0SlaveEmulationPort="1" IDE1MasterEmulationPort="2" IDE1SlaveEmulationPort="3">
-            <AttachedDevice type="HardDisk" hotpluggable="false" port="0" device="0">
-              <Image uuid="{{{disk_uuid}}}"/>
-            </AttachedDevice>
-          </StorageController>
-        </StorageControllers>
-        <RTC localOrUTC="UTC"/>
-        <CPU count="{cpus}">
-          <HardwareVirtExLargePages enabled="false"/>
-          <PAE enabled="false"/>
-          <LongMode enabled="true"/>
-          <X2APIC enabled="true"/>
-        </CPU>
-      </Hardware>
-    </vbox:Machine>
-"#
-    )
-}
-
-/// `text` for an attribute or the text of an element.
-fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            other => escaped.push(other),
-        }
-    }
-    escaped
+///
+/// # Errors
+/// When the template is wrong.
+pub fn descriptor(appliance: &Appliance<'_>, package: &Package<'_>) -> Result<String> {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    // XML's five letters are HTML's.
+    environment.set_auto_escape_callback(|_| AutoEscape::Html);
+    let braced = |uuid: &str| format!("{{{uuid}}}");
+    let text = environment.render_str(
+        TEMPLATE,
+        context! {
+            name => appliance.name,
+            login => appliance.login,
+            cpus => appliance.cpus,
+            memory_mib => appliance.memory_mib,
+            disk_bytes => appliance.disk_bytes,
+            https_port => appliance.https_port,
+            ssh_port => appliance.ssh_port,
+            disk => package.disk,
+            bytes => package.bytes,
+            disk_uuid => package.disk_uuid,
+            disk_braced => braced(package.disk_uuid),
+            machine_braced => braced(package.machine_uuid),
+            time => package.time,
+        },
+    );
+    text.context("rendering the OVF")
 }
 
 /// A machine's descriptor, for tests.
 #[cfg(test)]
 pub fn example() -> String {
-    let appliance = Appliance {
+    descriptor(&tests::EXAMPLE, &tests::PACKAGE).unwrap()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub const EXAMPLE: Appliance<'_> = Appliance {
         name: "jdoe",
         login: Some("jdoe"),
         cpus: 2,
@@ -248,19 +93,14 @@ pub fn example() -> String {
         https_port: 8443,
         ssh_port: 2222,
     };
-    let package = Package {
+
+    pub const PACKAGE: Package<'_> = Package {
         disk: "jdoe-disk001.vmdk",
         bytes: 700_000_000,
         disk_uuid: "3ef3a067-45ef-4d4c-9b6c-f73e48fb49a1",
         machine_uuid: "e0a0bf03-5dce-43e0-b14e-c75236b5f2e7",
         time: "2026-01-31T12:00:00Z",
     };
-    descriptor(&appliance, &package)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
 
     #[test]
     fn the_whole_descriptor() {
@@ -300,6 +140,17 @@ mod tests {
 
     #[test]
     fn names_cannot_break_out() {
-        assert_eq!(escaped(r#"a<b>&"c""#), "a&lt;b&gt;&amp;&quot;c&quot;");
+        let appliance = Appliance {
+            name: r#"a<b>&"c""#,
+            login: None,
+            ..EXAMPLE
+        };
+        let text = descriptor(&appliance, &PACKAGE).unwrap();
+        let document = roxmltree::Document::parse(&text).unwrap();
+        let system = document
+            .descendants()
+            .find(|node| node.tag_name().name() == "VirtualSystemIdentifier");
+        assert_eq!(system.unwrap().text(), Some(appliance.name));
+        assert!(!text.contains("Property"));
     }
 }
