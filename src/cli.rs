@@ -8,7 +8,9 @@ pub mod destroy;
 pub mod doctor;
 pub mod exec;
 mod exit_codes;
+pub mod export;
 pub mod guests;
+pub mod import;
 pub mod list;
 pub mod logs;
 mod machine;
@@ -123,6 +125,14 @@ pub enum Command {
     Url(url::Args),
     /// Show the guest user's password
     Credentials(credentials::Args),
+    /// Write a machine or a checkpoint as a disk image that runs elsewhere
+    ///
+    /// The machine must be stopped. The image lies on nothing, leaves out what is empty and, where the format can, is
+    /// compressed. An OVA is for VirtualBox, a containerdisk for KubeVirt. With --seal the image has no keys
+    /// of yours and may be handed out.
+    Export(export::Args),
+    /// Make a machine of an image: an OVA, a qcow2 or a VDI
+    Import(import::Args),
     /// Delete a machine; the cache stays
     Destroy(destroy::Args),
     /// Check this host: packages, accelerator, disk space, ports
@@ -160,6 +170,8 @@ impl Command {
             Self::Logs(args) => args.run(app),
             Self::Url(args) => args.run(app),
             Self::Credentials(args) => args.run(app),
+            Self::Export(args) => args.run(app),
+            Self::Import(args) => args.run(app),
             Self::Destroy(args) => args.run(app),
             Self::Doctor(args) => args.run(app),
             Self::Cache(args) => args.run(app),

@@ -11,7 +11,7 @@ mod resolve;
 mod setting;
 mod target;
 mod types;
-mod value;
+pub mod value;
 
 use std::path::{Path, PathBuf};
 
@@ -92,7 +92,7 @@ fn read(asked: Option<&Path>, cwd: &Path) -> Result<Option<Read>> {
 }
 
 /// The name of the user who runs the program, as the login shell exports it.
-fn host_user() -> Option<String> {
+pub fn host_user() -> Option<String> {
     ["LOGNAME", "USER"]
         .iter()
         .find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty()))

@@ -21,10 +21,19 @@ pub enum Stage {
     Project,
     /// The checks of the running machine.
     Verify,
+    /// What `export --seal` does to a copy; in no plan, as those that follow.
+    #[value(skip)]
+    Seal,
+    /// Writing an image.
+    #[value(skip)]
+    Export,
+    /// Reading one.
+    #[value(skip)]
+    Import,
 }
 
 impl Stage {
-    /// All stages in order.
+    /// All stages of a plan in order.
     pub const ALL: [Self; 6] = [
         Self::Media,
         Self::Install,
@@ -43,6 +52,9 @@ impl Stage {
             Self::Account => "account",
             Self::Project => "project",
             Self::Verify => "verify",
+            Self::Seal => "seal",
+            Self::Export => "export",
+            Self::Import => "import",
         }
     }
 }

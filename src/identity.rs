@@ -35,11 +35,14 @@ pub const KNOWN_HOSTS: &str = "known_hosts";
 /// The name under which `known_hosts` has the guest, whatever its port.
 pub const HOST_KEY_ALIAS: &str = "provision-guest";
 
-const PUBLIC_KEY: &str = "id_ed25519.pub";
-const HOST_PRIVATE_KEY: &str = "ssh_host_ed25519_key";
+/// The file of the user's public key.
+pub const PUBLIC_KEY: &str = "id_ed25519.pub";
+/// The file of the guest's private host key.
+pub const HOST_PRIVATE_KEY: &str = "ssh_host_ed25519_key";
 const HOST_PUBLIC_KEY: &str = "ssh_host_ed25519_key.pub";
 const PASSWORD: &str = "password";
-const PASSWORD_HASH: &str = "password.hash";
+/// The file of the hash of the user's password.
+pub const PASSWORD_HASH: &str = "password.hash";
 
 /// Key pairs of a user and of a guest, and perhaps the user's password.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -63,6 +63,9 @@ pub struct Record {
     /// The checkpoint on which the stage of `phase` works or was kept.
     #[serde(default)]
     pub work_layer: Option<Base>,
+    /// Whether its disk came from an image: it lies on no checkpoint, and its guest is handed this host's keys.
+    #[serde(default)]
+    pub imported: bool,
     /// The port on 127.0.0.1 that leads to the guest's 443.
     pub https_port: u16,
     /// The port on 127.0.0.1 that leads to the guest's 22.
@@ -249,9 +252,21 @@ impl Instance {
     /// # Errors
     /// When something cannot be ended or removed.
     pub fn clear_work(&self) -> Result<()> {
-        for stage in Stage::ALL {
-            let dir = self.work_dir(stage);
-            if dir.exists() {
+        self.clear_work_but(None)
+    }
+
+    /// The same, but for `stage`, which is at work.
+    ///
+    /// # Errors
+    /// When something cannot be ended or removed.
+    pub fn clear_work_but(&self, stage: Option<Stage>) -> Result<()> {
+        let work = self.dir.join("work");
+        if !work.exists() {
+            return Ok(());
+        }
+        for entry in fs::read_dir(work)? {
+            let dir = entry?.path();
+            if stage.is_none_or(|stage| dir != self.work_dir(stage)) {
                 qemu::end_leftover(&dir)?;
                 fs::remove_dir_all(&dir)?;
             }

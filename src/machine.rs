@@ -25,6 +25,8 @@ pub struct Boot {
     pub kernel: Option<DirectKernel>,
     /// Ports on the host's 127.0.0.1 that lead into the guest; `None` for a machine without a network card.
     pub forwards: Option<Vec<Forward>>,
+    /// What the guest's service manager is told.
+    pub credentials: Vec<Credential>,
     /// Whether the disk must survive a crash of the host.
     pub durability: Durability,
     /// Folder for the machine's socket, logs and PID; must exist.
@@ -41,6 +43,15 @@ impl Boot {
     pub fn installer_log(&self) -> PathBuf {
         self.run_dir.join("installer.log")
     }
+}
+
+/// A system credential for the guest's systemd (systemd.system-credentials(7)).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credential {
+    /// Its name.
+    pub name: &'static str,
+    /// The file that holds it: it may be secret.
+    pub file: PathBuf,
 }
 
 /// A kernel booted without a boot loader.

@@ -11,9 +11,10 @@ use crate::config::Ports;
 use crate::event::Stage;
 use crate::fault::{Cause, Fault};
 use crate::host;
-use crate::identity::Identity;
+use crate::identity::{self, Identity};
 use crate::instance::{Instance, Phase, Record};
-use crate::machine::{self, Boot, Durability, Forward, Machine as _, Stopped};
+use crate::machine::{self, Boot, Credential, Durability, Forward, Machine, Stopped};
+use crate::paths::Paths;
 use crate::ssh::{Session, Target};
 use crate::stage::{Host, booted};
 
@@ -75,12 +76,53 @@ pub fn start(host: &Host, instance: &Instance, store: &Store, record: &mut Recor
     let mut machine = host.machine(&run_dir);
     host.events.step(Stage::Verify, "booting");
     machine.start(&boot)?;
-    let session = booted::log_in(host, &mut machine, &boot, &target(instance, record)?)?;
+    let session = booted::log_in(host, &mut machine, &boot, &target(instance, record)?)
+        .or_else(|error| keep_foreign(instance, record, &mut machine, error))?;
     machine.release()?;
     Ok(Started {
         session,
         is_fresh: true,
     })
+}
+
+/// Lets an imported machine run whose guest does not take this host's keys: its site may be all that is wanted.
+fn keep_foreign(
+    instance: &Instance,
+    record: &Record,
+    machine: &mut impl Machine,
+    error: anyhow::Error,
+) -> Result<Session> {
+    let cause = Fault::of(&error).map(|fault| fault.cause);
+    let is_foreign = record.imported && cause == Some(Cause::Verification);
+    if !is_foreign {
+        return Err(error);
+    }
+    machine.release()?;
+    let name = &instance.name;
+    let message = format!("{name} runs, but it has other keys than this host's: neither ssh nor exec get in");
+    Err(error.context(Fault::new(Cause::Guest, message).hint(format!(
+        "`provision url --name {name}` leads to its site; with the exported machine's keys, `provision import --identity \
+         FOLDER` gets in, and an image made with `export --seal` takes this host's"
+    ))))
+}
+
+/// What makes a sealed image this host's own: its first boot takes them (`provision-first-boot.sh`).
+fn credentials(instance: &Instance, record: &Record) -> Vec<Credential> {
+    if !record.imported {
+        return Vec::new();
+    }
+    let identity = instance.identity();
+    let given = [
+        ("provision.authorized-keys", identity::PUBLIC_KEY),
+        ("provision.host-key", identity::HOST_PRIVATE_KEY),
+        ("provision.password-hash", identity::PASSWORD_HASH),
+    ];
+    let credential = |(name, file)| Credential {
+        name,
+        file: identity.join(file),
+    };
+    let credentials = given.map(credential).into_iter();
+    credentials.filter(|credential| credential.file.exists()).collect()
 }
 
 fn boot(instance: &Instance, record: &Record) -> Boot {
@@ -99,17 +141,24 @@ fn boot(instance: &Instance, record: &Record) -> Boot {
                 guest: 22,
             },
         ]),
+        credentials: credentials(instance, record),
         durability: Durability::Kept,
         run_dir: instance.live_dir(record),
     }
 }
 
-/// Refuses to start a machine that has no disk, or whose disk lies on a checkpoint that is gone or was made again.
-fn require_disk(instance: &Instance, store: &Store, record: &Record) -> Result<()> {
+/// Refuses a machine that has no disk, or whose disk lies on a checkpoint that is gone or was made again.
+///
+/// # Errors
+/// A [`Cause::Usage`] fault that says which.
+pub fn require_disk(instance: &Instance, store: &Store, record: &Record) -> Result<()> {
     let base = match record.phase {
         Phase::Failed(_) => &record.work_layer,
         Phase::Building(_) | Phase::Made => &record.layer,
     };
+    if record.imported && instance.live_disk(record).exists() {
+        return Ok(());
+    }
     let (Some(base), true) = (base, instance.live_disk(record).exists()) else {
         let message = match record.phase {
             Phase::Building(stage) | Phase::Failed(stage) => {
@@ -117,6 +166,9 @@ fn require_disk(instance: &Instance, store: &Store, record: &Record) -> Result<(
             }
             Phase::Made => format!("the disk of the machine {} is gone", instance.name),
         };
+        if record.imported {
+            bail!(Fault::new(Cause::Usage, message).hint("`provision import --force` makes it anew from its image"));
+        }
         bail!(Fault::new(Cause::Usage, message).hint("`provision create` goes on from there"));
     };
     if !store.has(base) {
@@ -155,6 +207,18 @@ pub fn choose_ports(record: &mut Record, taken: &[u16]) -> Result<()> {
         }
     }
     last.map_or(Ok(()), Err)
+}
+
+/// The ports that the other machines of this user have, running or not.
+///
+/// # Errors
+/// When a folder cannot be read.
+pub fn ports_of_others(paths: &Paths, but: &Instance) -> Result<Vec<u16>> {
+    let others = Instance::all(paths)?.into_iter().filter(|other| other.name != but.name);
+    let records = others.filter_map(|other| other.record().ok().flatten());
+    Ok(records
+        .flat_map(|record| [record.https_port, record.ssh_port])
+        .collect())
 }
 
 /// Tells what a running machine has otherwise than its user wants it: it cannot change while it runs.

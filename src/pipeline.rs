@@ -72,6 +72,17 @@ pub fn create(creation: &Creation<'_>) -> Result<()> {
 fn record(creation: &Creation<'_>, instance: &Instance) -> Result<Record> {
     let Creation { config, host, .. } = creation;
     let before = instance.record()?;
+    if before.as_ref().is_some_and(|before| before.imported) {
+        return Err(Fault::new(
+            Cause::Config,
+            format!(
+                "the machine {} was imported: there is no project to make it from",
+                instance.name
+            ),
+        )
+        .hint("`provision start` starts it; choose another `--name` for a new one, or `provision destroy` it first")
+        .into());
+    }
     // One of which nothing was made yet is nobody's.
     let before = before.filter(|before| before.layer.is_some() || before.work_layer.is_some());
     if let Some(before) = &before
@@ -100,6 +111,7 @@ fn record(creation: &Creation<'_>, instance: &Instance) -> Result<Record> {
         phase: Phase::Building(Stage::Media),
         layer: None,
         work_layer: None,
+        imported: false,
         https_port: 0,
         ssh_port: 0,
         wanted_ports: config.ports,
@@ -206,12 +218,7 @@ impl Run<'_> {
 
     /// Nothing holds the ports while no machine runs: whoever takes one meanwhile makes this choose another.
     fn choose_ports(&mut self) -> Result<()> {
-        let others: Vec<u16> = Instance::all(self.creation.paths)?
-            .iter()
-            .filter(|other| other.name != self.instance.name)
-            .filter_map(|other| other.record().ok().flatten())
-            .flat_map(|record| [record.https_port, record.ssh_port])
-            .collect();
+        let others = operate::ports_of_others(self.creation.paths, &self.instance)?;
         operate::choose_ports(&mut self.record, &others)
     }
 

@@ -12,6 +12,7 @@
 mod cli {
     mod faults;
     mod guardian;
+    mod images;
     mod running;
     mod scripts;
     mod settings;

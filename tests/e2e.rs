@@ -14,6 +14,8 @@
 )]
 
 mod e2e {
+    mod elsewhere;
+    mod export;
     mod faults;
     mod machine;
     mod medium;
@@ -56,6 +58,16 @@ mod e2e {
         machine::is_kept_when_make_fails(&world);
         world.step("a changed file reruns project and verify only, also after a SIGKILL in between");
         machine::is_made_anew_from_the_change_on(&world);
+        world.step("every format of an export holds the same disk");
+        export::holds_the_same_disk_in_every_format(&world);
+        world.step("a containerdisk goes into a registry");
+        export::is_pushed_to_a_registry(&world);
+        world.step("a sealed OVA is taken by VirtualBox without a warning");
+        let sealed = export::is_sealed_and_taken_by_virtualbox(&world);
+        world.step("the images boot on SATA with BIOS and on NVMe with UEFI");
+        export::boots_on_other_hardware(&world, &sealed);
+        world.step("the images become machines again");
+        export::comes_back(&world, &sealed);
         world.step("destroy leaves nothing");
         machine::is_destroyed(&world);
     }

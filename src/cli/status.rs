@@ -71,7 +71,11 @@ impl Output for Shown {
                 accelerator.title()
             ),
             format!("checkpoint  {layer}"),
-            format!("project     {}", self.record.project.display()),
+            if self.record.imported {
+                format!("image       {}", self.record.project.display())
+            } else {
+                format!("project     {}", self.record.project.display())
+            },
             format!("folder      {}", self.folder.display()),
         ]
         .join("\n")

@@ -25,13 +25,14 @@ const SCRIPTS: [(&str, &str); 6] = [
 ];
 
 /// What the installed system consists of beside Debian's base: all of it is on the netinst medium.
-const PACKAGES: [&str; 12] = [
+const PACKAGES: [&str; 13] = [
     "linux-image-amd64",
     "initramfs-tools",
     "zstd",
     "busybox",
     "locales",
     "grub-pc",
+    "grub-efi-amd64-bin",
     "openssh-server",
     "sudo",
     "ca-certificates",

@@ -36,6 +36,15 @@ impl Identity {
         })
     }
 
+    /// A new password that belongs to no identity, and its hash in the format of crypt(5).
+    ///
+    /// # Errors
+    /// When the system gives no random numbers.
+    pub fn password_of_its_own() -> Result<(Secret, Secret)> {
+        let Password { clear, hash } = Password::make()?;
+        Ok((clear, hash))
+    }
+
     /// Writes the folder `dir` such that it is there whole or not at all. One that is there stays, unless it is to be
     /// replaced.
     pub(super) fn publish(&self, dir: &Path, replace: bool) -> Result<()> {

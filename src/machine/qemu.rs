@@ -2,6 +2,7 @@
 
 pub mod arguments;
 pub mod choose;
+pub mod convert;
 pub mod image;
 mod probe;
 mod qmp;

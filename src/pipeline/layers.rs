@@ -25,7 +25,7 @@ const fn room(stage: Stage) -> u64 {
     match stage {
         Stage::Install | Stage::Docker => 2 * GIB,
         Stage::Project => 4 * GIB,
-        Stage::Media | Stage::Account | Stage::Verify => GIB,
+        Stage::Media | Stage::Account | Stage::Verify | Stage::Seal | Stage::Export | Stage::Import => GIB,
     }
 }
 
@@ -144,7 +144,7 @@ impl Run<'_> {
                 let user = self.target(login.as_str(), identity);
                 stage::project::run(host, work, &forwards, &user, login, project)
             }
-            Stage::Media | Stage::Verify => Ok(()),
+            Stage::Media | Stage::Verify | Stage::Seal | Stage::Export | Stage::Import => Ok(()),
         }
     }
 

@@ -39,6 +39,7 @@ pub fn with_guest<T>(
         cdrom: None,
         kernel: None,
         forwards: Some(forwards.to_vec()),
+        credentials: Vec::new(),
         durability: Durability::Scratch,
         run_dir: work.dir.clone(),
     };

@@ -61,6 +61,7 @@ pub fn run(host: &Host, work: &Work, iso: &Path, recipe: &InstallRecipe, install
         cdrom: Some(cdrom),
         kernel,
         forwards: None,
+        credentials: Vec::new(),
         durability: Durability::Scratch,
         run_dir: work.dir.clone(),
     };

@@ -45,10 +45,20 @@ impl Server {
     /// A registry with the content in `folder`. Its port is part of the docker stage's key, so it is always the same.
     pub fn registry(folder: &Path) -> Self {
         const PORT: u16 = 25_000;
+        Self::registry_at(folder, PORT)
+    }
+
+    /// A registry that has nothing in it yet.
+    pub fn empty_registry(folder: &Path) -> Self {
+        std::fs::create_dir(folder).unwrap();
+        Self::registry_at(folder, free_port())
+    }
+
+    fn registry_at(folder: &Path, port: u16) -> Self {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/media/docker-hub-standin.sh");
         let mut command = Command::new(script);
-        command.arg("serve").arg(folder).arg(PORT.to_string());
-        Self::start(&mut command, PORT)
+        command.arg("serve").arg(folder).arg(port.to_string());
+        Self::start(&mut command, port)
     }
 }
 

@@ -119,6 +119,7 @@ while read -r n; do
     ata-modules-*) modules "$n" drivers/ata/libata.ko.xz ;;
     pata-modules-*) modules "$n" drivers/ata/ata_piix.ko.xz drivers/ata/ata_generic.ko.xz ;;
     sata-modules-*) modules "$n" drivers/ata/ahci.ko.xz drivers/ata/libahci.ko.xz ;;
+    fat-modules-*) modules "$n" fs/fat fs/nls ;;
     scsi-modules-*) modules "$n" drivers/block/virtio_blk.ko.xz drivers/scsi/virtio_scsi.ko.xz ;;
   esac
 done < udeb-missing

@@ -101,17 +101,43 @@ GRUB_TERMINAL=console
 GRUB_DISABLE_OS_PROBER=true
 EOF
 disk=$(debconf-get partman-auto/disk)
-in_chroot grub-install "$disk" &
+grub_install() {
+    in_chroot grub-install "$disk"
+    # For firmware that is UEFI, at the path where it looks on a disk that it has never seen. The installer of a machine
+    # without UEFI leaves the partition's type at "Linux": firmware wants it to be that of an EFI system partition.
+    in_chroot sfdisk --quiet --no-reread --no-tell-kernel --force --part-type "$disk" 2 \
+        C12A7328-F81F-11D2-BA4B-00A0C93EC93B
+    in_chroot mountpoint -q /boot/efi || in_chroot mount /boot/efi
+    in_chroot grub-install --target=x86_64-efi --efi-directory=/boot/efi --removable --no-nvram \
+        --no-uefi-secure-boot
+    in_chroot umount /boot/efi
+}
+grub_install &
 grub_install=$!
 
-# Only what this machine's own hardware needs, lightly packed: to be rebuilt with MODULES=most
-# before the disk moves to other hardware.
+# Small and lightly packed, since it is unpacked at each boot: what this machine's own hardware needs, and
+# the disks of other virtual machines, so that the disk boots wherever it is exported to.
 say "initramfs"
 write etc/initramfs-tools/conf.d/provision << EOF
 MODULES=dep
 COMPRESS=zstd
 COMPRESSLEVEL=1
 RESUME=none
+EOF
+write etc/initramfs-tools/modules << EOF
+# QEMU, KVM, KubeVirt
+virtio_pci
+virtio_blk
+virtio_scsi
+# SATA, IDE and NVMe of whatever emulates them; VirtualBox's and VMware's SCSI; Hyper-V; Xen
+sd_mod
+ahci
+ata_piix
+nvme
+mptspi
+vmw_pvscsi
+hv_storvsc
+xen_blkfront
 EOF
 for image in "$target"/boot/vmlinuz-*; do
     version=${image##*/vmlinuz-}

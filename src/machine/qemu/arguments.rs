@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use crate::machine::accelerator::Accelerator;
-use crate::machine::{Boot, Durability, Forward};
+use crate::machine::{Boot, Credential, Durability, Forward};
 
 /// The name of QEMU's control socket in the run folder. It is given relative to that folder, QEMU's working folder,
 /// since a socket's path may have no more than 107 bytes (unix(7)) and a machine's folder may be deep.
@@ -37,6 +37,11 @@ pub fn arguments(boot: &Boot, accelerator: Accelerator, size: Size) -> Vec<OsStr
     hardware(&mut args, accelerator, size);
     if let Some(forwards) = &boot.forwards {
         network(&mut args, forwards);
+    }
+    for Credential { name, file } in &boot.credentials {
+        // systemd finds them under this name (systemd.system-credentials(7)); a file, since arguments are no secret.
+        let option = format!("name=opt/io.systemd.credentials/{name},file=");
+        args.option("-fw_cfg", joined(&option, file));
     }
     disk(&mut args, &boot.disk, boot.durability);
     if let Some(iso) = &boot.cdrom {
@@ -153,6 +158,7 @@ mod tests {
             cdrom: None,
             kernel: None,
             forwards: None,
+            credentials: Vec::new(),
             durability: Durability::Kept,
             run_dir: "/m/jdoe/run".into(),
         }
@@ -180,7 +186,11 @@ mod tests {
             arguments: "console=ttyS0 quiet".into(),
         });
         let cdrom = Some("/iso/a,b.iso".into());
-        let table: [(Boot, Accelerator, &[&str], &[&str]); 6] = [
+        let credentials = vec![Credential {
+            name: "provision.host-key",
+            file: "/m/a,b/key".into(),
+        }];
+        let table: [(Boot, Accelerator, &[&str], &[&str]); 7] = [
             (
                 boot(),
                 Accelerator::Tcg,
@@ -207,6 +217,12 @@ mod tests {
                 Boot { cdrom, ..boot() },
                 Accelerator::Tcg,
                 &["file.filename=/iso/a,,b.iso", "read-only=on"],
+                &[],
+            ),
+            (
+                Boot { credentials, ..boot() },
+                Accelerator::Tcg,
+                &["-fw_cfg name=opt/io.systemd.credentials/provision.host-key,file=/m/a,,b/key"],
                 &[],
             ),
             (

@@ -72,6 +72,7 @@ impl Guest {
             cdrom: None,
             kernel: None,
             forwards: None,
+            credentials: Vec::new(),
             durability: Durability::Kept,
             run_dir: folder.path().to_owned(),
         };

@@ -1,0 +1,246 @@
+//! Where an image comes: beside its target until it is whole.
+//!
+//! ```text
+//! DIR/NAME                what is wanted; there whole or not at all
+//! DIR/NAME.yaml           a containerdisk's manifest
+//! DIR/.NAME.partial/      everything until then (0700); left by a crash only, and removed by the next export to NAME
+//! ```
+
+use std::ffi::OsString;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use fs_err as fs;
+
+use super::Format;
+use crate::fault::{Cause, Fault};
+use crate::lock::Lock;
+use crate::machine::qemu;
+
+/// The file that makes a folder an OCI image layout (OCI Image Layout Specification).
+pub const OCI_MARK: &str = "oci-layout";
+
+const LOCK: &str = "lock";
+
+/// A target that nobody else writes to.
+#[derive(Debug)]
+pub struct Place {
+    target: PathBuf,
+    folder: PathBuf,
+    work: PathBuf,
+    _lock: Lock,
+}
+
+impl Place {
+    /// Takes the place `target` for an image of `format`.
+    ///
+    /// # Errors
+    /// A [`Cause::Usage`] fault when there is no such folder, or something is there already that may not be replaced;
+    /// [`Cause::Busy`] when another export writes there.
+    pub fn take(target: &Path, format: Format, force: bool) -> Result<Self> {
+        let target = std::path::absolute(target).context("finding the output's folder")?;
+        let (Some(folder), Some(name)) = (target.parent(), target.file_name()) else {
+            bail!(Fault::new(
+                Cause::Usage,
+                format!("{} is no file's name", target.display())
+            ));
+        };
+        if !folder.is_dir() {
+            let message = format!("there is no folder {}", folder.display());
+            bail!(Fault::new(Cause::Usage, message).hint("make it, or choose another `--output`"));
+        }
+        let (folder, name) = (folder.to_owned(), name.to_owned());
+        let work = folder.join(affixed(".", &name, ".partial"));
+        match std::fs::DirBuilder::new().mode(0o700).create(&work) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                Err(error).with_context(|| format!("making the folder {}", work.display()))?;
+            }
+            _ => {}
+        }
+        let lock = Lock::try_take(&work.join(LOCK))?;
+        let lock = lock.with_context(|| {
+            Fault::new(Cause::Busy, format!("another export writes {}", target.display()))
+                .hint("wait for it to end, or choose another `--output`")
+        })?;
+        let place = Self {
+            target,
+            folder,
+            work,
+            _lock: lock,
+        };
+        place.sweep()?;
+        place.refuse_what_is_there(format, force)?;
+        Ok(place)
+    }
+
+    /// Removes what an export left that was killed.
+    fn sweep(&self) -> Result<()> {
+        for entry in fs::read_dir(&self.work)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                qemu::end_leftover(&path)?;
+                fs::remove_dir_all(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn refuse_what_is_there(&self, format: Format, force: bool) -> Result<()> {
+        let mut there = vec![self.target.clone()];
+        if format == Format::Containerdisk {
+            there.push(self.manifest());
+        }
+        for path in there.iter().filter(|path| path.symlink_metadata().is_ok()) {
+            if !force {
+                let message = format!("{} is there already", path.display());
+                bail!(Fault::new(Cause::Usage, message).hint("`--force` replaces it; `--output` names another place"));
+            }
+            // Nobody means a folder with other things in it.
+            if path.is_dir() && !path.join(OCI_MARK).is_file() {
+                let message = format!("{} is a folder that no export has made", path.display());
+                bail!(Fault::new(Cause::Usage, message).hint("name a file in it"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Where it comes.
+    pub fn target(&self) -> &Path {
+        &self.target
+    }
+
+    /// The folder where it comes.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Where a containerdisk's manifest comes.
+    pub fn manifest(&self) -> PathBuf {
+        let name = self.target.file_name().unwrap_or_default();
+        self.folder.join(affixed("", name, ".yaml"))
+    }
+
+    /// Whether the target is to be one archive.
+    pub fn is_tar(&self) -> bool {
+        self.target.extension().is_some_and(|extension| extension == "tar")
+    }
+
+    /// An empty folder for a part of the work.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn room(&self, name: &str) -> Result<PathBuf> {
+        let room = self.work.join(name);
+        fs::create_dir(&room)?;
+        Ok(room)
+    }
+
+    /// Where what is packed is made.
+    pub fn made(&self) -> PathBuf {
+        self.work.join("made")
+    }
+
+    /// Puts `made` in place, and its `manifest`. Both hold what others may not read: the project's secrets.
+    ///
+    /// # Errors
+    /// When one of them cannot be moved; what was there before may be gone then only if it was a folder.
+    pub fn publish(&self, made: &Path, manifest: Option<&Path>) -> Result<()> {
+        let context = || format!("putting {} in place", self.target.display());
+        let private = if made.is_dir() { 0o700 } else { 0o600 };
+        fs::set_permissions(made, std::fs::Permissions::from_mode(private))?;
+        fs::File::open(made)?.sync_all().with_context(context)?;
+        if let Some(manifest) = manifest {
+            fs::rename(manifest, self.manifest()).with_context(context)?;
+        }
+        if made.is_dir() || self.target.is_dir() {
+            // rename(2) puts nothing in the place of a folder that holds something.
+            if self.target.symlink_metadata().is_ok() {
+                fs::rename(&self.target, self.work.join("replaced")).with_context(context)?;
+            }
+        }
+        fs::rename(made, &self.target).with_context(context)?;
+        fs::File::open(&self.folder)?.sync_all().with_context(context)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // What cannot be removed now is by the next export to this place.
+        let _ = fs::remove_dir_all(&self.work);
+    }
+}
+
+fn affixed(before: &str, name: &std::ffi::OsStr, after: &str) -> OsString {
+    let mut affixed = OsString::from(before);
+    affixed.push(name);
+    affixed.push(after);
+    affixed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cause(error: &anyhow::Error) -> Cause {
+        Fault::of(error).unwrap().cause
+    }
+
+    #[test]
+    fn what_is_there_is_replaced_only_by_force() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("a.qcow2");
+        std::fs::write(&target, "old").unwrap();
+        let refused = Place::take(&target, Format::Qcow2, false).unwrap_err();
+        assert_eq!(cause(&refused), Cause::Usage);
+        assert!(Fault::of(&refused).unwrap().hint.as_ref().unwrap().contains("--force"));
+        let place = Place::take(&target, Format::Qcow2, true).unwrap();
+        let made = place.room("image").unwrap().join("disk");
+        std::fs::write(&made, "new").unwrap();
+        assert_eq!(std::fs::read(&target).unwrap(), b"old");
+        place.publish(&made, None).unwrap();
+        assert_eq!(std::fs::read(&target).unwrap(), b"new");
+        assert_eq!(std::fs::metadata(&target).unwrap().permissions().mode() & 0o777, 0o600);
+        drop(place);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_folder_of_other_things_is_never_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("photos");
+        std::fs::create_dir(&target).unwrap();
+        std::fs::write(target.join("cat"), "").unwrap();
+        let refused = Place::take(&target, Format::Containerdisk, true).unwrap_err();
+        assert_eq!(cause(&refused), Cause::Usage);
+        std::fs::write(target.join(OCI_MARK), "{}").unwrap();
+        let place = Place::take(&target, Format::Containerdisk, true).unwrap();
+        let made = place.made();
+        std::fs::create_dir(&made).unwrap();
+        std::fs::write(made.join("new"), "").unwrap();
+        place.publish(&made, None).unwrap();
+        drop(place);
+        assert!(target.join("new").exists() && !target.join("cat").exists());
+    }
+
+    #[test]
+    fn one_at_a_time_and_what_a_killed_one_left_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("a.ova");
+        let left = folder.path().join(".a.ova.partial/image");
+        std::fs::create_dir_all(&left).unwrap();
+        std::fs::write(left.join("disk"), "half").unwrap();
+        let place = Place::take(&target, Format::Ova, false).unwrap();
+        assert!(!left.exists());
+        let refused = Place::take(&target, Format::Ova, false).unwrap_err();
+        assert_eq!(cause(&refused), Cause::Busy);
+        drop(place);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_told() {
+        let refused = Place::take(Path::new("/nowhere/a.ova"), Format::Ova, false).unwrap_err();
+        assert_eq!(cause(&refused), Cause::Usage);
+    }
+}

@@ -1,0 +1,129 @@
+//! Makes a copy of a disk fit to hand out: what is removed and why is in `provision/debian/seal.sh`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+use super::Source;
+use crate::config::Ports;
+use crate::event::Stage;
+use crate::fault::{Cause, Fault};
+use crate::host;
+use crate::identity::{Identity, Secret};
+use crate::machine::Forward;
+use crate::machine::qemu::image;
+use crate::ssh::{Exec, Session, Target};
+use crate::stage::booted::{self, Log};
+use crate::stage::{Host, Work};
+
+const SCRIPT: &str = include_str!("../../provision/debian/seal.sh");
+const FIRST_BOOT: &str = include_str!("../../provision/debian/first-boot/provision-first-boot.sh");
+const UNIT: &str = include_str!("../../provision/debian/first-boot/provision-first-boot.service");
+
+const KEYS_UNIT: &str = include_str!("../../provision/debian/first-boot/provision-keys@.service");
+const RULES: &str = include_str!("../../provision/debian/first-boot/90-provision.rules");
+
+/// How long, in seconds on a real machine, sealing may take: an initramfs may have to be packed.
+const LIMIT: u64 = 600;
+
+/// Boots a copy of the source's disk in the empty folder `folder` and seals it. Gives the copy, and the new password of
+/// the guest's user.
+///
+/// # Errors
+/// When the guest does not come up, does not take this host's keys, or the script fails.
+pub fn run(host: &Host, source: &Source, folder: &Path) -> Result<(PathBuf, Option<Secret>)> {
+    let identity = Identity::load(&source.identity).with_context(|| {
+        Fault::new(
+            Cause::Usage,
+            format!("{} cannot be opened: its keys are missing", source.what),
+        )
+        .hint("without `--seal` no key is needed")
+    })?;
+    let disk = folder.join("disk.qcow2");
+    image::create_overlay(&disk, &source.disk)?;
+    let ports = host::ports::choose(Ports::default(), &[])?;
+    let forward = Forward {
+        host: ports.ssh,
+        guest: 22,
+    };
+    let work = Work {
+        machine: source.name.clone(),
+        name: format!("{}-{}", source.name, Stage::Seal),
+        dir: folder.to_owned(),
+        disk: disk.clone(),
+    };
+    let target = Target::new(ports.ssh, source.user(), &identity);
+    let password = source.login.is_some().then(Identity::password_of_its_own).transpose()?;
+    let files = archive(&identity, password.as_ref().map(|(_, hash)| hash)).context("packing what sealing needs")?;
+    booted::with_guest(
+        host,
+        &work,
+        Stage::Seal,
+        &[forward],
+        &target,
+        |_| false,
+        |session| seal(host, &work, source, session, &files),
+    )?;
+    Ok((disk, password.map(|(clear, _)| clear)))
+}
+
+fn seal(host: &Host, work: &Work, source: &Source, session: &mut Session, files: &[u8]) -> Result<()> {
+    host.events.step(Stage::Seal, "removing keys, logs and caches");
+    let mut log = Log::new(host, work, Stage::Seal)?;
+    let mut input = files;
+    let status = session.exec(
+        &Exec::new(command(source.login.as_ref().map(crate::config::Login::as_str)))
+            .limit(host.patience(LIMIT))
+            .cancel(&host.cancel),
+        Some(&mut input as &mut dyn std::io::Read),
+        &mut |stream, line| log.line(stream, line),
+    )?;
+    if status == 0 {
+        return Ok(());
+    }
+    let message = format!("sealing failed in the guest with exit code {status}:\n{}", log.tail());
+    Err(Fault::new(Cause::Guest, message).into())
+}
+
+/// Unpacks standard input into memory and runs the script as root. A login's name is letters, digits, `_` and `-`.
+fn command(login: Option<&str>) -> String {
+    let unpack = "dir=$(mktemp -d /run/provision-seal.XXXXXX) && tar -x -f - -C \"$dir\" --no-same-owner && \
+                  exec sh \"$dir/seal.sh\" \"$dir\"";
+    match login {
+        Some(login) => format!("sudo -n sh -c '{unpack} {login}'"),
+        None => format!("sh -c '{unpack}'"),
+    }
+}
+
+fn archive(identity: &Identity, hash: Option<&Secret>) -> Result<Vec<u8>> {
+    let mut files = vec![
+        ("seal.sh", SCRIPT),
+        ("provision-first-boot.sh", FIRST_BOOT),
+        ("provision-first-boot.service", UNIT),
+        ("provision-keys@.service", KEYS_UNIT),
+        ("90-provision.rules", RULES),
+        ("tool-key", identity.public_key()),
+    ];
+    files.extend(hash.map(|hash| ("password-hash", hash.expose())));
+    let mut archive = tar::Builder::new(Vec::new());
+    for (name, content) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o600);
+        archive.append_data(&mut header, name, content.as_bytes())?;
+    }
+    Ok(archive.into_inner()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_needs_no_sudo() {
+        assert!(command(None).starts_with("sh -c 'dir=$(mktemp"));
+        let line = command(Some("jdoe"));
+        assert!(line.starts_with("sudo -n sh -c '"), "{line}");
+        assert!(line.ends_with("\"$dir\" jdoe'"), "{line}");
+    }
+}

@@ -1,0 +1,334 @@
+//! Unpacking an OVA that somebody else may have made: nothing in it chooses where it is written, and nothing is used before
+//! its digest is that of the manifest.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use fs_err as fs;
+use openssl::hash::{Hasher, MessageDigest};
+
+use super::ovf::{self, Described};
+use crate::cancel::Cancel;
+use crate::event::{Event, Events, Stage, Unit};
+use crate::fault::{Cause, Fault};
+
+/// No descriptor and no manifest is larger.
+const TEXT_MAX: u64 = 4 << 20;
+
+/// How much is copied at a time.
+const CHUNK: usize = 1 << 20;
+
+/// An unpacked OVA.
+#[derive(Debug)]
+pub struct Unpacked {
+    /// The machine.
+    pub described: Described,
+    /// Its disk, in the folder that was given.
+    pub disk: PathBuf,
+    /// Whether there was a manifest to check it by.
+    pub is_checked: bool,
+}
+
+/// Unpacks the OVA `file` into the empty folder `folder`.
+///
+/// # Errors
+/// A [`Cause::Verification`] fault when it is damaged or made to do harm; when the disk is full, or the user interrupts.
+pub fn unpack(file: &Path, folder: &Path, events: &Events, cancel: &Cancel) -> Result<Unpacked> {
+    let mut parts = Parts::default();
+    let source = Counted {
+        total: fs::metadata(file)?.len(),
+        from: fs::File::open(file)?,
+        done: 0,
+        events,
+    };
+    let mut archive = tar::Archive::new(source);
+    let entries = archive.entries().map_err(|error| damaged(&error))?;
+    for entry in entries {
+        let entry = entry.map_err(|error| damaged(&error))?;
+        let name = name_of(&entry)?;
+        parts.take(name, entry, folder, cancel)?;
+    }
+    parts.settle(file)
+}
+
+/// The plain file name of an entry.
+fn name_of(entry: &tar::Entry<'_, impl Read>) -> Result<String> {
+    let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+    let is_plain = !name.is_empty() && name.len() <= 255 && !name.contains(['/', '\\', '\0']) && !name.starts_with('.');
+    if !is_plain {
+        bail!(refused(&format!("it holds the path {name:?}, where file names belong")));
+    }
+    if !entry.header().entry_type().is_file() {
+        bail!(refused(&format!("{name} in it is no file")));
+    }
+    Ok(name)
+}
+
+/// What has been read so far.
+#[derive(Default)]
+struct Parts {
+    descriptor: Option<(String, Vec<u8>)>,
+    manifest: Option<String>,
+    disks: BTreeMap<String, PathBuf>,
+}
+
+impl Parts {
+    fn take(&mut self, name: String, mut entry: impl Read, folder: &Path, cancel: &Cancel) -> Result<()> {
+        let extension = name
+            .rsplit_once('.')
+            .map(|(_, extension)| extension.to_ascii_lowercase());
+        match extension.as_deref() {
+            Some("ovf") if self.descriptor.is_none() => self.descriptor = Some((name, text(&mut entry)?)),
+            Some("mf") if self.manifest.is_none() => {
+                let bytes = text(&mut entry)?;
+                self.manifest = Some(String::from_utf8_lossy(&bytes).into_owned());
+            }
+            Some("ovf" | "mf") => bail!(refused(&format!("{name} in it is one too many"))),
+            Some("vmdk") => {
+                // A name of ours: theirs reaches no file system.
+                let disk = folder.join(format!("disk-{}", self.disks.len()));
+                copy(&mut entry, &disk, cancel)?;
+                if self.disks.insert(name.clone(), disk).is_some() {
+                    bail!(refused(&format!("it holds {name} twice")));
+                }
+            }
+            // Certificates, messages, other machines' settings: not needed.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn settle(self, file: &Path) -> Result<Unpacked> {
+        let (name, descriptor) = self
+            .descriptor
+            .with_context(|| refused("it has no descriptor: it is no OVA"))?;
+        let digests = self.manifest.as_deref().map(manifest).transpose()?;
+        if let Some(digests) = &digests {
+            check(digests, &name, &mut &descriptor[..])?;
+        }
+        let text = String::from_utf8(descriptor).map_err(|_| refused("its descriptor is no text"))?;
+        let described = ovf::read(&text)?;
+        let disk = self
+            .disks
+            .get(&described.disk)
+            .with_context(|| refused(&format!("its disk {} is not in {}", described.disk, file.display())))?;
+        if let Some(digests) = &digests {
+            check(digests, &described.disk, &mut fs::File::open(disk)?)?;
+        }
+        Ok(Unpacked {
+            disk: disk.clone(),
+            described,
+            is_checked: digests.is_some(),
+        })
+    }
+}
+
+fn text(from: &mut impl Read) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    from.take(TEXT_MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| damaged(&error))?;
+    if bytes.len() as u64 > TEXT_MAX {
+        bail!(refused("its descriptor is too large"));
+    }
+    Ok(bytes)
+}
+
+fn copy(from: &mut impl Read, to: &Path, cancel: &Cancel) -> Result<()> {
+    use std::io::Write as _;
+    let mut file = fs::File::create_new(to)?;
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        cancel.check()?;
+        let count = from.read(&mut chunk).map_err(|error| damaged(&error))?;
+        if count == 0 {
+            return Ok(());
+        }
+        file.write_all(&chunk[..count]).map_err(|error| match error.kind() {
+            std::io::ErrorKind::StorageFull => {
+                anyhow::Error::new(Fault::new(Cause::Space, "no space is left while unpacking the disk"))
+            }
+            _ => error.into(),
+        })?;
+    }
+}
+
+/// The digests of a manifest: `SHA256(name)= hex`, with or without blanks (DSP0243, chapter on the manifest; DSP0243 1.0
+/// wants SHA1).
+fn manifest(text: &str) -> Result<BTreeMap<String, (MessageDigest, String)>> {
+    let mut digests = BTreeMap::new();
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let parsed = line.split_once('(').and_then(|(kind, rest)| {
+            let (name, digest) = rest.rsplit_once(')')?;
+            let digest = digest.trim().strip_prefix('=')?.trim().to_ascii_lowercase();
+            Some((kind.trim(), name, digest))
+        });
+        let (kind, name, digest) = parsed.with_context(|| refused(&format!("its manifest has the line {line:?}")))?;
+        let kind = match kind {
+            "SHA1" => MessageDigest::sha1(),
+            "SHA256" => MessageDigest::sha256(),
+            "SHA512" => MessageDigest::sha512(),
+            other => bail!(refused(&format!("its manifest has digests of the kind {other:?}"))),
+        };
+        digests.insert(name.to_owned(), (kind, digest));
+    }
+    Ok(digests)
+}
+
+fn check(digests: &BTreeMap<String, (MessageDigest, String)>, name: &str, content: &mut impl Read) -> Result<()> {
+    let (kind, expected) = digests
+        .get(name)
+        .with_context(|| refused(&format!("its manifest does not name {name}")))?;
+    let mut hasher = Hasher::new(*kind).context("preparing a digest")?;
+    std::io::copy(content, &mut hasher).context("reading what was unpacked")?;
+    let found = hex::encode(hasher.finish().context("computing a digest")?);
+    if found != *expected {
+        bail!(refused(&format!(
+            "{name} in it is damaged: its digest is {found}, and the manifest says {expected}"
+        )));
+    }
+    Ok(())
+}
+
+fn refused(reason: &str) -> Fault {
+    Fault::new(Cause::Verification, format!("the OVA is not imported: {reason}"))
+}
+
+fn damaged(error: &std::io::Error) -> Fault {
+    refused(&format!("it is damaged: {error}"))
+}
+
+/// Tells how much of the archive has been read.
+struct Counted<'a, R> {
+    from: R,
+    done: u64,
+    total: u64,
+    events: &'a Events,
+}
+
+impl<R: Read> Read for Counted<'_, R> {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        const STEP: u64 = 4 << 20;
+        let count = self.from.read(into)?;
+        let before = self.done / STEP;
+        self.done += count as u64;
+        if self.done / STEP != before {
+            self.events.emit(Event::Progress {
+                stage: Stage::Import,
+                done: self.done,
+                total: Some(self.total),
+                unit: Unit::Bytes,
+            });
+        }
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sha2::{Digest as _, Sha256};
+
+    const DISK: &[u8] = b"KDMV";
+
+    /// The header's name is written as bytes: the tar crate refuses to make what is refused here.
+    fn append(archive: &mut tar::Builder<Vec<u8>>, name: &str, kind: tar::EntryType, content: &[u8]) {
+        let mut header = tar::Header::new_ustar();
+        header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
+        header.set_entry_type(kind);
+        header.set_size(content.len() as u64);
+        header.set_mode(0o644);
+        header.set_cksum();
+        archive.append(&header, content).unwrap();
+    }
+
+    fn ova(files: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut archive = tar::Builder::new(Vec::new());
+        for (name, content) in files {
+            append(&mut archive, name, tar::EntryType::Regular, content);
+        }
+        archive.into_inner().unwrap()
+    }
+
+    fn unpacked(bytes: &[u8]) -> Result<Unpacked> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.ova");
+        std::fs::write(&file, bytes).unwrap();
+        let into = folder.path().join("into");
+        std::fs::create_dir(&into).unwrap();
+        unpack(&file, &into, &Events::ignore(), &Cancel::default())
+    }
+
+    fn line(kind: &str, name: &str, content: &[u8]) -> String {
+        let digest = match kind {
+            "SHA256" => hex::encode(Sha256::digest(content)),
+            _ => hex::encode(openssl::hash::hash(MessageDigest::sha1(), content).unwrap()),
+        };
+        format!("{kind} ({name})= {digest}\n")
+    }
+
+    #[test]
+    fn manifests_of_each_kind_are_checked() {
+        let descriptor = crate::export::example_descriptor();
+        for kind in ["SHA1", "SHA256"] {
+            let manifest = [
+                line(kind, "jdoe.ovf", descriptor.as_bytes()),
+                line(kind, "jdoe-disk001.vmdk", DISK),
+            ]
+            .concat();
+            let files = |disk| {
+                ova(&[
+                    ("jdoe.ovf", descriptor.as_bytes()),
+                    ("jdoe.mf", manifest.as_bytes()),
+                    ("jdoe-disk001.vmdk", disk),
+                ])
+            };
+            assert!(unpacked(&files(DISK)).unwrap().is_checked);
+            let error = unpacked(&files(b"kdmv")).unwrap_err();
+            assert_eq!(Fault::of(&error).unwrap().cause, Cause::Verification);
+            assert!(error.to_string().contains("is damaged"), "{error}");
+        }
+        let without = ova(&[("jdoe.ovf", descriptor.as_bytes()), ("jdoe-disk001.vmdk", DISK)]);
+        assert!(!unpacked(&without).unwrap().is_checked);
+    }
+
+    #[test]
+    fn paths_and_links_are_refused() {
+        let descriptor = crate::export::example_descriptor();
+        for name in ["../jdoe.ovf", "/etc/jdoe.ovf", "a/jdoe.ovf", ".jdoe.ovf"] {
+            let error = unpacked(&ova(&[(name, descriptor.as_bytes())])).unwrap_err();
+            assert!(error.to_string().contains("file names belong"), "{name}: {error}");
+        }
+        let mut archive = tar::Builder::new(Vec::new());
+        append(&mut archive, "jdoe-disk001.vmdk", tar::EntryType::Symlink, b"");
+        let error = unpacked(&archive.into_inner().unwrap()).unwrap_err();
+        assert!(error.to_string().contains("no file"), "{error}");
+    }
+
+    #[test]
+    fn what_is_missing_or_too_much_is_told() {
+        let descriptor = crate::export::example_descriptor();
+        let ovf = ("jdoe.ovf", descriptor.as_bytes());
+        let disk = ("jdoe-disk001.vmdk", DISK);
+        for (files, reason) in [
+            (vec![], "no descriptor"),
+            (vec![ovf], "is not in"),
+            (vec![ovf, ovf], "one too many"),
+            (vec![ovf, disk, disk], "twice"),
+            (vec![ovf, disk, ("jdoe.mf", b"MD5(a)= 0".as_slice())], "of the kind"),
+            (vec![ovf, disk, ("jdoe.mf", b"nonsense")], "the line"),
+            (vec![ovf, disk, ("jdoe.mf", b"")], "does not name"),
+        ] {
+            let error = unpacked(&ova(&files)).unwrap_err();
+            assert!(error.to_string().contains(reason), "{reason}: {error}");
+        }
+        let mut cut = ova(&[ovf, disk]);
+        cut.truncate(700);
+        assert_eq!(
+            Fault::of(&unpacked(&cut).unwrap_err()).unwrap().cause,
+            Cause::Verification
+        );
+    }
+}
