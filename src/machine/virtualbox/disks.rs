@@ -310,12 +310,10 @@ pub fn remove(vbox: &VBoxManage, folder: &Path) -> Result<()> {
 /// Refuses where disks elsewhere lie on those in `folder`; lets go of such whose files are gone.
 fn release_children(vbox: &VBoxManage, folder: &Path) -> Result<()> {
     let disks = info::disks(&vbox.ask(arguments::list_disks())?);
-    let parent = |disk: &&Disk| disks.iter().find(|other| Some(&other.uuid) == disk.parent.as_ref());
-    let lies_on_ours = |disk: &&Disk| std::iter::successors(Some(*disk), parent).any(|below| below.lies_in(folder));
+    let lies_on_ours = |disk: &Disk| info::chain(&disks, disk).any(|below| below.lies_in(folder));
     let children: Vec<_> = disks
         .iter()
-        .filter(|disk| !disk.lies_in(folder))
-        .filter(lies_on_ours)
+        .filter(|disk| !disk.lies_in(folder) && lies_on_ours(disk))
         .collect();
     if let Some(child) = children.iter().find(|child| child.file.exists()) {
         bail!(

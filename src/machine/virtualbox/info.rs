@@ -213,6 +213,12 @@ pub fn disks(text: &str) -> Vec<Disk> {
     disks
 }
 
+/// A disk and those on which it lies, down to the last that is known.
+pub fn chain<'a>(disks: &'a [Disk], disk: &'a Disk) -> impl Iterator<Item = &'a Disk> {
+    let below = |disk: &&'a Disk| disks.iter().find(|other| Some(&other.uuid) == disk.parent.as_ref());
+    std::iter::successors(Some(disk), below)
+}
+
 fn labelled<'a>(line: &'a str, label: &str) -> Option<&'a str> {
     line.strip_prefix(label).map(str::trim)
 }

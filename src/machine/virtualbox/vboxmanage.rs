@@ -10,7 +10,8 @@ use anyhow::{Context as _, Result, bail};
 use super::hints;
 use crate::cancel::Cancel;
 use crate::fault::{Cause, Fault};
-use crate::process::{self, CommandLine, Finished};
+use crate::process::{self, CommandLine};
+use crate::wait;
 
 /// Most calls take a tenth of a second, or some seconds while `VirtualBox`'s service starts; now and then one that reads
 /// stalls for ten.
@@ -18,6 +19,12 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// Some GiB on a slow disk.
 const COPY_LIMIT: Duration = Duration::from_secs(1800);
+
+/// How often a call is begun while the service is about to end, which it does five seconds after its last client.
+const BEGIN: u32 = 3;
+
+/// How long that takes.
+const BEGIN_AGAIN: Duration = Duration::from_millis(250);
 
 /// Where macOS has it.
 const MACOS: &str = "/Applications/VirtualBox.app/Contents/MacOS/VBoxManage";
@@ -152,7 +159,7 @@ impl VBoxManage {
         }
     }
 
-    /// A call that changes something: it is made once and not stopped half-way.
+    /// A call that changes something: it is not stopped half-way, and not made again.
     ///
     /// # Errors
     /// With `VBoxManage`'s own message and a hint.
@@ -181,25 +188,24 @@ impl VBoxManage {
         line
     }
 
+    /// One call, which is begun again where it found that the service had just ended: nothing was done then.
     fn call(&self, line: &CommandLine, limit: Duration, cancel: &Cancel) -> Result<String> {
+        wait::retry(BEGIN, BEGIN_AGAIN, cancel, did_not_begin, |_| {
+            self.attempt(line, limit, cancel)
+        })
+    }
+
+    fn attempt(&self, line: &CommandLine, limit: Duration, cancel: &Cancel) -> Result<String> {
         // The name of what is asked comes after the environment and the program.
-        let what = line
-            .args
-            .get(self.environment.len() + 1)
-            .map(|word| word.to_string_lossy());
-        let what = what.unwrap_or_default();
+        let what = line.args.get(self.environment.len() + 1);
+        let what = what.map(|word| word.to_string_lossy()).unwrap_or_default();
         let finished = process::run_any(line, limit, cancel).map_err(|error| timed_out(error, &what, limit))?;
-        let Finished { status, stdout, stderr } = finished;
-        let stdout = String::from_utf8_lossy(&stdout).into_owned();
-        if status.success() {
+        let stdout = String::from_utf8_lossy(&finished.stdout).into_owned();
+        if finished.status.success() {
             return Ok(stdout);
         }
-        let stderr = String::from_utf8_lossy(&stderr);
-        let said = if stderr.trim().is_empty() {
-            stdout.as_str()
-        } else {
-            &stderr
-        };
+        let stderr = String::from_utf8_lossy(&finished.stderr);
+        let said = if stderr.trim().is_empty() { &stdout } else { &*stderr };
         Err(hints::fault(&format!("VBoxManage {what}"), said, hints::secure_boot()).into())
     }
 
@@ -237,14 +243,15 @@ fn timed_out(error: anyhow::Error, what: &str, limit: Duration) -> anyhow::Error
         .context(fault.hint("VirtualBox's service may hang: close its windows, end the process VBoxSVC, and try again"))
 }
 
-/// Whether the same call may succeed: it was not answered, or the service was just about to end.
+/// Whether the same question may be answered: it was not, or the service was busy.
 fn passes(error: &anyhow::Error) -> bool {
-    Fault::of(error).is_some_and(|fault| {
-        fault.cause == Cause::Timeout
-            || ["The object is not ready", "Failed to create the VirtualBox object"]
-                .iter()
-                .any(|mark| fault.message.contains(mark))
-    })
+    Fault::of(error)
+        .is_some_and(|fault| fault.cause == Cause::Timeout || fault.message.contains("The object is not ready"))
+}
+
+/// Whether a call ended before it did anything: it found the service gone that had been there.
+fn did_not_begin(error: &anyhow::Error) -> bool {
+    Fault::of(error).is_some_and(|fault| fault.message.contains("Failed to create the VirtualBox object"))
 }
 
 #[cfg(test)]
