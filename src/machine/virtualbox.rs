@@ -26,12 +26,11 @@ use self::arguments::{CONTROLLER, MEDIUM_PORT};
 use self::disks::END_LIMIT;
 use self::info::VmState;
 use self::vboxmanage::VBoxManage;
-use crate::cancel::Cancel;
 use crate::fault::{Cause, Fault};
 use crate::machine::qemu::arguments::Size;
 use crate::machine::{Activity, Boot, Durability, Machine, State, Watcher};
-use crate::process;
 use crate::process::guardian::{Guarded, PID_FILE};
+use crate::process::{self, CommandLine};
 use crate::wait::Wait;
 
 /// How long a machine may take until it runs: its service may have to start and its memory to be laid out.
@@ -99,6 +98,23 @@ impl VirtualBox {
         Ok(())
     }
 
+    /// Starts the machine's process and waits until it runs.
+    fn launch(&mut self, line: &CommandLine) -> Result<Guarded> {
+        let cancel = self.vbox.cancel().clone();
+        self.told = None;
+        let mut guarded = Guarded::start(line, &self.run_dir)?;
+        Wait::new("VirtualBox to start", START_LIMIT)
+            .cancel(&cancel)
+            .until(|| {
+                if guarded.ended()?.is_some() {
+                    return Err(self.died(&guarded));
+                }
+                let is_up = self.vm_state()? == VmState::Running;
+                Ok(is_up.then_some(()))
+            })?;
+        Ok(guarded)
+    }
+
     /// The state as `VirtualBox` told it not long ago.
     fn vm_state(&mut self) -> Result<VmState> {
         if let Some((at, state)) = self.told
@@ -160,7 +176,7 @@ pub fn look(vbox: &VBoxManage, folder: &Path) -> Result<()> {
         Err(error) => return Err(error),
     };
     match state {
-        VmState::Running | VmState::Busy | VmState::Unknown => Ok(()),
+        VmState::Starting | VmState::Running | VmState::Busy | VmState::Unknown => Ok(()),
         VmState::Paused if !logs::is_full(folder) => Ok(()),
         VmState::Paused => Err(Fault::new(
             Cause::Space,
@@ -259,16 +275,8 @@ impl Machine for VirtualBox {
         fs::write(self.run_dir.join("command"), line.to_string())?;
         let _ = fs::remove_file(self.run_dir.join("screen.png"));
         self.durability = boot.durability;
-        let cancel: &Cancel = &self.vbox.cancel().clone();
-        let mut guarded = Guarded::start(&line, &self.run_dir)?;
-        Wait::new("VirtualBox to start", START_LIMIT).cancel(cancel).until(|| {
-            if guarded.ended()?.is_some() {
-                return Err(self.died(&guarded));
-            }
-            let is_up = self.vm_state()? == VmState::Running;
-            Ok(is_up.then_some(()))
-        })?;
-        self.guarded = Some(guarded);
+        let cancel = self.vbox.cancel().clone();
+        self.guarded = Some(vboxmanage::begin(&cancel, || self.launch(&line))?);
         Ok(())
     }
 

@@ -12,7 +12,9 @@ pub enum VmState {
     Aborted,
     /// It does not run, but would go on where it was.
     Saved,
-    /// It runs, or is about to.
+    /// It is about to run.
+    Starting,
+    /// It runs.
     Running,
     /// It stands still: somebody paused it, or the host's disk is full.
     Paused,
@@ -36,8 +38,7 @@ impl VmState {
             | "teleporting"
             | "livesnapshotting"
             | "onlinesnapshotting"
-            | "deletingsnapshotlive"
-            | "teleportingin" => Self::Running,
+            | "deletingsnapshotlive" => Self::Running,
             "paused" | "deletingsnapshotlivepaused" | "teleportingpausedvm" => Self::Paused,
             "gurumeditation" => Self::Stuck,
             "stopping" | "saving" | "snapshotting" | "settingup" | "restoringsnapshot" | "deletingsnapshot" => {
@@ -49,7 +50,10 @@ impl VmState {
 
     /// Whether a process holds the machine.
     pub const fn is_alive(self) -> bool {
-        matches!(self, Self::Running | Self::Paused | Self::Stuck | Self::Busy)
+        matches!(
+            self,
+            Self::Starting | Self::Running | Self::Paused | Self::Stuck | Self::Busy
+        )
     }
 }
 
@@ -114,24 +118,21 @@ impl Info {
 
 /// The first entry of `text` and what comes after its line.
 fn entry(text: &str) -> Option<(String, String, &str)> {
-    let (key, rest) = match text.strip_prefix('"') {
-        Some(quoted) => unquote(quoted).and_then(|(key, rest)| Some((key, rest.strip_prefix('=')?)))?,
-        None => {
-            let (key, _) = text.split_once(['=', '\n', '"', ' '])?;
-            (key.to_owned(), text[key.len()..].strip_prefix('=')?)
-        }
-    };
+    let (key, rest) = word(text, &['=', '\n', '"', ' '])?;
+    let (value, rest) = word(rest.strip_prefix('=')?, &['\n'])?;
     if key.is_empty() {
         return None;
     }
-    let (value, rest) = match rest.strip_prefix('"') {
-        Some(quoted) => unquote(quoted)?,
-        None => {
-            let value = rest.lines().next().unwrap_or_default();
-            (value.to_owned(), &rest[value.len()..])
-        }
-    };
     Some((key, value, rest.split_once('\n').map_or("", |(_, after)| after)))
+}
+
+/// A key or a value, quoted or until one of `ends`, and what comes after it.
+fn word<'a>(text: &'a str, ends: &[char]) -> Option<(String, &'a str)> {
+    if let Some(quoted) = text.strip_prefix('"') {
+        return unquote(quoted);
+    }
+    let (word, rest) = text.split_at(text.find(ends).unwrap_or(text.len()));
+    Some((word.trim_end_matches('\r').to_owned(), rest))
 }
 
 /// The text until the closing quotation mark, and what comes after that.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
 
-use super::disks;
 use super::vboxmanage::VBoxManage;
+use super::{arguments, disks};
 use crate::cancel::Cancel;
 use crate::wait::Wait;
 
@@ -20,10 +20,19 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new() -> Self {
+        Self::with("bin")
+    }
+
+    /// One whose machines run without the kernel driver: see [`World::interpret`].
+    pub(crate) fn driverless() -> Self {
+        Self::with("driverless")
+    }
+
+    fn with(programs: &'static str) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let folder = tempfile::tempdir().unwrap();
         let id = format!("test-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-        let vbox = open(&folder.path().join("home"), &id);
+        let vbox = open(programs, &folder.path().join("home"), &id);
         Self { vbox, folder, id }
     }
 
@@ -45,7 +54,7 @@ impl World {
     /// The same, with a home that knows nothing.
     pub(crate) fn move_home(&mut self) {
         self.restart();
-        self.vbox = open(&self.folder.path().join("other home"), &self.id);
+        self.vbox = open("bin", &self.folder.path().join("other home"), &self.id);
     }
 
     /// Does something while the service stands still.
@@ -81,6 +90,26 @@ impl World {
         place
     }
 
+    /// A machine whose disk of 8 MiB begins with `code`, for this world's interpreter.
+    pub(crate) fn interpret(&self, place: &Path, code: &[u8]) {
+        disks::create(&self.vbox, place, "guest", 1).unwrap();
+        let settings = disks::settings(place).unwrap();
+        std::fs::create_dir_all(self.dir()).unwrap();
+        let raw = self.place("disk.raw");
+        let mut image = code.to_vec();
+        image.resize(510, 0);
+        image.extend_from_slice(&[0x55, 0xaa]);
+        image.resize(8 << 20, 0);
+        std::fs::write(&raw, image).unwrap();
+        let disk = settings.with_file_name("boots.vdi");
+        let convert = vec!["convertfromraw".into(), raw.into(), disk.clone().into()];
+        self.vbox.change(convert).unwrap();
+        self.vbox.change(arguments::attach_disk(&settings, &disk)).unwrap();
+        let engine = ["--vm-execution-engine", "interpreter"].map(std::ffi::OsString::from);
+        let modify = [std::ffi::OsString::from("modifyvm"), settings.into()];
+        self.vbox.change(modify.into_iter().chain(engine).collect()).unwrap();
+    }
+
     /// A checkpoint on those of `chain`.
     pub(crate) fn checkpoint(&self, name: &str, chain: &[&Path]) -> PathBuf {
         let work = self.place(&format!("work-{name}"));
@@ -102,17 +131,16 @@ impl Drop for World {
     }
 }
 
-fn open(home: &Path, id: &str) -> VBoxManage {
+fn open(programs: &str, home: &Path, id: &str) -> VBoxManage {
     std::fs::create_dir_all(home).unwrap();
     let mut user_home = std::ffi::OsString::from("VBOX_USER_HOME=");
     user_home.push(home);
     let environment = vec![user_home, format!("VBOX_IPC_SOCKETID={id}").into()];
-    VBoxManage::at(&program(), environment, &Cancel::default()).unwrap()
+    VBoxManage::at(&program(programs), environment, &Cancel::default()).unwrap()
 }
 
 /// The program that tests/support/virtualbox makes.
-fn program() -> PathBuf {
-    let named = std::env::var_os("PROVISION_TEST_VBOXMANAGE").map(PathBuf::from);
+fn program(folder: &str) -> PathBuf {
     let cache = std::env::var_os("PROVISION_TEST_CACHE").map_or_else(
         || {
             let home = PathBuf::from(std::env::var_os("HOME").unwrap());
@@ -122,7 +150,7 @@ fn program() -> PathBuf {
         },
         PathBuf::from,
     );
-    let program = named.unwrap_or_else(|| cache.join("virtualbox/bin/VBoxManage"));
+    let program = cache.join("virtualbox").join(folder).join("VBoxManage");
     assert!(
         program.exists(),
         "{} is missing: `tests/support/virtualbox` makes it",

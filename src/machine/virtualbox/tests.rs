@@ -1,11 +1,13 @@
 //! The driver on the real `VirtualBox`, as far as it goes without its kernel driver.
 
+mod running;
+
 use std::path::Path;
 
 use super::testing::World;
 use super::*;
+use crate::cancel::Cancel;
 use crate::machine::{DirectKernel, Forward};
-use crate::process::CommandLine;
 
 const SIZE: Size = Size {
     cpus: 2,
@@ -250,25 +252,33 @@ fn a_process_that_was_left_is_ended_and_its_pid_forgotten() {
     let world = World::new();
     let folder = world.machine("m");
     let boot = boot(&folder);
-    // What hangs and was started for this machine, and something else that has its PID since.
-    let loops = CommandLine::new("sh", ["-c", "while :; do sleep 1; done", "VBoxHeadless"]).arg(&folder);
-    for (line, is_ours) in [(loops, true), (CommandLine::new("sleep", ["600"]), false)] {
-        let mut child = line.command().spawn().unwrap();
-        std::fs::write(boot.run_dir.join(PID_FILE), child.id().to_string()).unwrap();
-        std::thread::scope(|scope| {
-            let ending = scope.spawn(|| end_leftover(&world.vbox, &folder, &boot.run_dir));
-            if is_ours {
-                child.wait().unwrap();
-            }
-            ending.join().unwrap().unwrap();
-        });
-        assert!(!boot.run_dir.join(PID_FILE).exists());
-        if !is_ours {
-            assert_eq!(child.try_wait().unwrap(), None);
-            child.kill().unwrap();
-            child.wait().unwrap();
-        }
-    }
+    let hangs = CommandLine::new("sh", ["-c", "while :; do sleep 1; done", "VBoxHeadless"]).arg(&folder);
+    let mut child = hangs.command().spawn().unwrap();
+    std::fs::write(boot.run_dir.join(PID_FILE), child.id().to_string()).unwrap();
+    let status = std::thread::scope(|scope| {
+        let ending = scope.spawn(|| end_leftover(&world.vbox, &folder, &boot.run_dir));
+        let status = child.wait().unwrap();
+        ending.join().unwrap().unwrap();
+        status
+    });
+    assert!(!status.success());
+    assert!(!boot.run_dir.join(PID_FILE).exists());
+}
+
+#[test]
+fn a_process_that_has_a_pid_by_chance_is_left_alone() {
+    let world = World::new();
+    let folder = world.machine("m");
+    let boot = boot(&folder);
+    let mut child = CommandLine::new("sleep", ["600"]).command().spawn().unwrap();
+    std::fs::write(boot.run_dir.join(PID_FILE), child.id().to_string()).unwrap();
+    let ended = end_leftover(&world.vbox, &folder, &boot.run_dir);
+    let status = child.try_wait().unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    ended.unwrap();
+    assert_eq!(status, None);
+    assert!(!boot.run_dir.join(PID_FILE).exists());
 }
 
 #[test]
@@ -286,6 +296,6 @@ fn a_disk_that_changes_is_activity() {
         .unwrap();
     let second = machine.activity().unwrap().disk_written;
     assert!(second > first);
-    std::io::Write::write_all(&mut &file, &[1; 1 << 16]).unwrap();
+    std::io::Write::write_all(&mut &file, &vec![1; 1 << 16]).unwrap();
     assert!(machine.activity().unwrap().disk_written >= second + (1 << 16));
 }

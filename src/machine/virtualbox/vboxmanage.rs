@@ -20,10 +20,10 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// Some GiB on a slow disk.
 const COPY_LIMIT: Duration = Duration::from_secs(1800);
 
-/// How often a call is begun while the service is about to end, which it does five seconds after its last client.
-const BEGIN: u32 = 3;
+/// How often something is begun: the service ends five seconds after its last client, whoever comes then.
+const BEGIN: u32 = 4;
 
-/// How long that takes.
+/// How long that takes at first.
 const BEGIN_AGAIN: Duration = Duration::from_millis(250);
 
 /// Where macOS has it.
@@ -188,11 +188,9 @@ impl VBoxManage {
         line
     }
 
-    /// One call, which is begun again where it found that the service had just ended: nothing was done then.
+    /// One call.
     fn call(&self, line: &CommandLine, limit: Duration, cancel: &Cancel) -> Result<String> {
-        wait::retry(BEGIN, BEGIN_AGAIN, cancel, did_not_begin, |_| {
-            self.attempt(line, limit, cancel)
-        })
+        begin(cancel, || self.attempt(line, limit, cancel))
     }
 
     fn attempt(&self, line: &CommandLine, limit: Duration, cancel: &Cancel) -> Result<String> {
@@ -249,9 +247,21 @@ fn passes(error: &anyhow::Error) -> bool {
         .is_some_and(|fault| fault.cause == Cause::Timeout || fault.message.contains("The object is not ready"))
 }
 
-/// Whether a call ended before it did anything: it found the service gone that had been there.
-fn did_not_begin(error: &anyhow::Error) -> bool {
-    Fault::of(error).is_some_and(|fault| fault.message.contains("Failed to create the VirtualBox object"))
+/// Begins something again that ended before it did anything: it found the service gone that had been there, or the
+/// machine held by the call before, which `VirtualBox` lets go a little after that has ended.
+///
+/// # Errors
+/// The last attempt's, or an interruption.
+pub fn begin<T>(cancel: &Cancel, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
+    let marks = [
+        "Failed to create the VirtualBox object",
+        "being unlocked",
+        "being locked or unlocked",
+    ];
+    let did_not_begin = |error: &anyhow::Error| {
+        Fault::of(error).is_some_and(|fault| marks.iter().any(|mark| fault.message.contains(mark)))
+    };
+    wait::retry(BEGIN, BEGIN_AGAIN, cancel, did_not_begin, |_| attempt())
 }
 
 #[cfg(test)]

@@ -63,13 +63,13 @@ fn every_state_is_one() {
         ("aborted-saved", VmState::Saved),
         ("aborted", VmState::Aborted),
         ("running", VmState::Running),
-        ("starting", VmState::Running),
-        ("restoring", VmState::Running),
+        ("starting", VmState::Starting),
+        ("restoring", VmState::Starting),
         ("livesnapshotting", VmState::Running),
         ("onlinesnapshotting", VmState::Running),
         ("deletingsnapshotlive", VmState::Running),
         ("teleporting", VmState::Running),
-        ("teleportingin", VmState::Running),
+        ("teleportingin", VmState::Starting),
         ("paused", VmState::Paused),
         ("teleportingpausedvm", VmState::Paused),
         ("deletingsnapshotlivepaused", VmState::Paused),
@@ -83,13 +83,8 @@ fn every_state_is_one() {
     ];
     for (word, state) in table {
         assert_eq!(Info::parse(&format!("VMState=\"{word}\"\n")).state(), state, "{word}");
-        assert_eq!(
-            state.is_alive(),
-            matches!(
-                state,
-                VmState::Running | VmState::Paused | VmState::Stuck | VmState::Busy
-            )
-        );
+        let is_dead = [VmState::PoweredOff, VmState::Saved, VmState::Aborted, VmState::Unknown].contains(&state);
+        assert_eq!(state.is_alive(), !is_dead, "{word}");
     }
     assert_eq!(Info::default().state(), VmState::Unknown);
 }
