@@ -17,7 +17,7 @@ mod tests;
 pub mod vboxmanage;
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result, bail};
 use fs_err as fs;
@@ -101,7 +101,7 @@ impl VirtualBox {
     /// Starts the machine's process and waits until it runs.
     fn launch(&mut self, line: &CommandLine) -> Result<Guarded> {
         let cancel = self.vbox.cancel().clone();
-        self.told = None;
+        let former = logs::which(&self.folder);
         let mut guarded = Guarded::start(line, &self.run_dir)?;
         Wait::new("VirtualBox to start", START_LIMIT)
             .cancel(&cancel)
@@ -109,9 +109,9 @@ impl VirtualBox {
                 if guarded.ended()?.is_some() {
                     return Err(self.died(&guarded));
                 }
-                let is_up = self.vm_state()? == VmState::Running;
-                Ok(is_up.then_some(()))
+                Ok(is_up(&self.vbox, &self.folder, former)?.then_some(()))
             })?;
+        self.told = None;
         Ok(guarded)
     }
 
@@ -203,6 +203,12 @@ fn ended(folder: &Path, what: &str) -> anyhow::Error {
     Fault::new(Cause::Machine, format!("{what}{said}"))
         .hint("`provision logs` shows the guest's console")
         .into()
+}
+
+/// Whether the process that was just started has brought the machine up. To ask for its state takes a lock: before the
+/// process has taken its own, which it does before it begins another log than the `former`, it would be kept from it.
+fn is_up(vbox: &VBoxManage, folder: &Path, former: Option<(u64, SystemTime)>) -> Result<bool> {
+    Ok(logs::which(folder) != former && disks::show(vbox, folder)?.state() == VmState::Running)
 }
 
 /// Lets the guest of the machine in `folder` go on if it stands still because the host's disk was full.
@@ -354,7 +360,7 @@ impl Machine for VirtualBox {
 /// What was seen of a machine's disk.
 #[derive(Debug, Default)]
 struct Seen {
-    last: Option<(u64, std::time::SystemTime)>,
+    last: Option<(u64, SystemTime)>,
     changes: u64,
 }
 

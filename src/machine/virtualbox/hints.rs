@@ -93,7 +93,12 @@ const REMEDIES: &[Remedy] = &[
             it names (`sudo chmod go-w`), or install VirtualBox again",
     },
     Remedy {
-        marks: &["is already locked", "is locked for", "VBOX_E_INVALID_SESSION_STATE"],
+        marks: &[
+            "is already locked",
+            "lock request pending",
+            "is locked for",
+            "VBOX_E_INVALID_SESSION_STATE",
+        ],
         cause: Cause::Busy,
         hint: "another program uses this machine: close it in VirtualBox's window",
     },

@@ -32,13 +32,10 @@ impl VmState {
             "poweroff" | "teleported" => Self::PoweredOff,
             "aborted" => Self::Aborted,
             "saved" | "aborted-saved" => Self::Saved,
-            "running"
-            | "starting"
-            | "restoring"
-            | "teleporting"
-            | "livesnapshotting"
-            | "onlinesnapshotting"
-            | "deletingsnapshotlive" => Self::Running,
+            "starting" | "restoring" | "teleportingin" => Self::Starting,
+            "running" | "teleporting" | "livesnapshotting" | "onlinesnapshotting" | "deletingsnapshotlive" => {
+                Self::Running
+            }
             "paused" | "deletingsnapshotlivepaused" | "teleportingpausedvm" => Self::Paused,
             "gurumeditation" => Self::Stuck,
             "stopping" | "saving" | "snapshotting" | "settingup" | "restoringsnapshot" | "deletingsnapshot" => {

@@ -1,6 +1,8 @@
 //! What a machine's process tells in its log files.
 
-use std::path::Path;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use super::{disks, hints};
 
@@ -41,9 +43,18 @@ fn was_filled(log: &str) -> bool {
     last.is_some_and(|line| line.contains("DISKFULL"))
 }
 
+/// Which file the log is, so that one that was begun since is told from it.
+pub fn which(folder: &Path) -> Option<(u64, SystemTime)> {
+    let data = std::fs::metadata(path(folder, "VBox.log")?).ok()?;
+    Some((data.ino(), data.modified().ok()?))
+}
+
+fn path(folder: &Path, name: &str) -> Option<PathBuf> {
+    Some(disks::settings_in(folder)?.parent()?.join("Logs").join(name))
+}
+
 fn read(folder: &Path, name: &str) -> Option<String> {
-    let machine = disks::settings_in(folder)?;
-    let bytes = std::fs::read(machine.parent()?.join("Logs").join(name)).ok()?;
+    let bytes = std::fs::read(path(folder, name)?).ok()?;
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 

@@ -292,8 +292,7 @@ fn a_disk_that_changes_is_activity() {
     let disk = disks::files_in(&folder, "vdi").unwrap().remove(0);
     let file = std::fs::File::options().append(true).open(disk).unwrap();
     // Rewritten without growing.
-    file.set_modified(std::time::SystemTime::now() + Duration::from_secs(5))
-        .unwrap();
+    file.set_modified(SystemTime::now() + Duration::from_secs(5)).unwrap();
     let second = machine.activity().unwrap().disk_written;
     assert!(second > first);
     std::io::Write::write_all(&mut &file, &vec![1; 1 << 16]).unwrap();

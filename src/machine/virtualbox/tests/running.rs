@@ -64,6 +64,7 @@ impl Drop for Guest {
 fn launch(world: &World, boot: &Boot, line: &CommandLine) -> Result<Child> {
     let log_file = boot.run_dir.join(LOG_FILE);
     let log = std::fs::File::create(&log_file)?;
+    let former = logs::which(&boot.disk);
     let mut command = line.command();
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     let mut child = command.spawn()?;
@@ -73,8 +74,7 @@ fn launch(world: &World, boot: &Boot, line: &CommandLine) -> Result<Child> {
             let said = std::fs::read_to_string(&log_file)?;
             bail!(hints::fault("VBoxHeadless", &said, false));
         }
-        let state = disks::show(&world.vbox, &boot.disk)?.state();
-        Ok((state == VmState::Running).then_some(()))
+        Ok(is_up(&world.vbox, &boot.disk, former)?.then_some(()))
     });
     up.map(|()| child)
 }
