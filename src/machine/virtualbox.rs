@@ -9,6 +9,7 @@ pub mod arguments;
 pub mod disks;
 pub mod hints;
 pub mod info;
+pub mod known;
 mod logs;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -208,7 +209,9 @@ fn ended(folder: &Path, what: &str) -> anyhow::Error {
 /// Whether the process that was just started has brought the machine up. To ask for its state takes a lock: before the
 /// process has taken its own, which it does before it begins another log than the `former`, it would be kept from it.
 fn is_up(vbox: &VBoxManage, folder: &Path, former: Option<(u64, SystemTime)>) -> Result<bool> {
-    Ok(logs::which(folder) != former && disks::show(vbox, folder)?.state() == VmState::Running)
+    // Its guest may have filled the host's disk already: whoever looks is told.
+    let is_past_start = |state| matches!(state, VmState::Running | VmState::Paused | VmState::Stuck);
+    Ok(logs::which(folder) != former && is_past_start(disks::show(vbox, folder)?.state()))
 }
 
 /// Lets the guest of the machine in `folder` go on if it stands still because the host's disk was full.

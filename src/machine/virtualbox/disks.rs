@@ -13,7 +13,7 @@
 //! A checkpoint is a machine that is never started and has a snapshot; what lies on it is a linked clone of that. The
 //! whole tree of disks is listed, with its places, in the settings of the machine at its root. Therefore machines are
 //! moved by `VirtualBox` itself, and where files were moved by others, or `VirtualBox` was given another home,
-//! [`know`] puts things right.
+//! [`know`](super::known::know) puts things right.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -24,6 +24,7 @@ use fs_err as fs;
 
 use super::arguments::{self, CONTROLLER, MEDIUM_PORT, Snapshot};
 use super::info::{self, Disk, Info, Known};
+use super::known;
 use super::vboxmanage::VBoxManage;
 use crate::fault::{Cause, Fault};
 use crate::key::digest;
@@ -95,7 +96,7 @@ pub fn create(vbox: &VBoxManage, folder: &Path, what: &str, gib: u64) -> Result<
 pub fn create_overlay(vbox: &VBoxManage, folder: &Path, what: &str, chain: &[&Path]) -> Result<()> {
     let context = || format!("creating the linked clone in {}", folder.display());
     let parent = chain.first().context("a clone needs a checkpoint")?;
-    know(vbox, chain).with_context(context)?;
+    known::know(vbox, chain).with_context(context)?;
     let name = unique_name(what, folder);
     let is_new = settings_in(folder).is_none();
     let cloned = vbox
@@ -170,113 +171,6 @@ pub fn snapshot(vbox: &VBoxManage, folder: &Path, action: Snapshot, name: &str) 
     vbox.copy(args)
         .map(drop)
         .with_context(|| format!("the snapshot {name} of the machine in {}", folder.display()))
-}
-
-/// Makes the machines in the folders `chain` known to `VirtualBox` where they are. Each lies on the next; the last is
-/// the root.
-///
-/// Nothing is done while it knows them. It does not where the folders were moved, where its own home (`VBOX_USER_HOME`)
-/// is another than it was, or somebody removed one from its list.
-///
-/// # Errors
-/// When one is not whole, or a copy of it is known elsewhere.
-pub fn know(vbox: &VBoxManage, chain: &[&Path]) -> Result<()> {
-    let machines: Vec<PathBuf> = chain.iter().map(|folder| settings(folder)).collect::<Result<_>>()?;
-    let mut unknown = false;
-    for machine in &machines {
-        unknown |= !is_known(vbox, machine)?;
-    }
-    if !unknown {
-        return Ok(());
-    }
-    let known = info::machines(&vbox.ask(arguments::list_machines())?);
-    // What lies on a machine goes first, and is made known last.
-    for machine in &machines {
-        forget_former_place(vbox, machine, &known)?;
-    }
-    let mut was_opened = false;
-    for machine in machines.iter().rev() {
-        if !is_known(vbox, machine)? {
-            was_opened |= register(vbox, machine)?;
-        }
-    }
-    for folder in chain.iter().rev() {
-        relocate(vbox, folder)?;
-    }
-    if was_opened && let Some(root) = machines.last() {
-        // Disks that were opened by hand are kept in the root's list once its settings are written, that is, changed.
-        let now = jiff::Timestamp::now().as_nanosecond().to_string();
-        vbox.change(arguments::set_extra_data(root, "provision/known", &now))?;
-    }
-    Ok(())
-}
-
-fn is_known(vbox: &VBoxManage, machine: &Path) -> Result<bool> {
-    let unknown = [
-        "Could not find a registered machine",
-        "functionality is limited",
-        "is not ready",
-    ];
-    match vbox.ask(arguments::show(machine)) {
-        Ok(_) => Ok(true),
-        Err(error) if unknown.iter().any(|mark| error.to_string().contains(mark)) => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-/// Lets go of a machine that is known where it no longer is, or in such a way that it cannot be used.
-fn forget_former_place(vbox: &VBoxManage, machine: &Path, known: &[Known]) -> Result<()> {
-    let text = fs::read_to_string(machine)?;
-    let uuid =
-        machine_uuid(&text).with_context(|| format!("reading the machine's identifier in {}", machine.display()))?;
-    let Some(former) = known.iter().find(|known| known.uuid == uuid) else {
-        return Ok(());
-    };
-    let moved = !former.settings.exists();
-    if moved || (former.settings == machine && !is_known(vbox, machine)?) {
-        vbox.change(arguments::unregister(uuid))?;
-    }
-    Ok(())
-}
-
-/// The identifier in a settings file: `<Machine uuid="{…}" …`.
-fn machine_uuid(settings: &str) -> Option<&str> {
-    let (_, machine) = settings.split_once("<Machine ")?;
-    let (attributes, _) = machine.split_once('>')?;
-    let (_, uuid) = attributes.split_once("uuid=\"{")?;
-    uuid.split_once('}').map(|(uuid, _)| uuid)
-}
-
-/// Registers a machine; true if its disks had to be opened first, since no list has them.
-fn register(vbox: &VBoxManage, machine: &Path) -> Result<bool> {
-    match vbox.change(arguments::register(machine)) {
-        Err(error) if error.to_string().contains("Could not find an open hard disk") => {}
-        registered => return registered.map(|_| false),
-    }
-    let mut waiting = files_in(machine.parent().unwrap_or(machine), "vdi")?;
-    // One that lies on another can only be opened after that.
-    while !waiting.is_empty() {
-        let before = waiting.len();
-        waiting.retain(|disk| vbox.ask(arguments::open_disk(disk)).is_err());
-        if waiting.len() == before {
-            break;
-        }
-    }
-    vbox.change(arguments::register(machine)).map(|_| true)
-}
-
-/// Tells where the disks in `folder` are, which are known elsewhere. Their names are their identifiers; a root's disk,
-/// which has another, is listed relative to its machine.
-fn relocate(vbox: &VBoxManage, folder: &Path) -> Result<()> {
-    let known = info::disks(&vbox.ask(arguments::list_disks())?);
-    for file in files_in(folder, "vdi")? {
-        let name = file.file_stem().and_then(OsStr::to_str).unwrap_or_default();
-        let uuid = name.trim_matches(['{', '}']);
-        if known.iter().any(|disk| disk.uuid == uuid && disk.file != file) {
-            vbox.change(arguments::relocate(uuid, &file))?;
-        }
-    }
-    Ok(())
 }
 
 /// Ends and removes what is in `folder`, machine and files, also where one of them is gone already; does nothing where

@@ -1,5 +1,6 @@
 //! Machines, checkpoints and linked clones in the real `VirtualBox`.
 
+use super::super::known::know;
 use super::super::testing::World;
 use super::*;
 
@@ -230,13 +231,4 @@ fn snapshots_are_taken_restored_and_deleted() {
     is_whole(&world, &folder, 1);
     remove(&world.vbox, &folder).unwrap();
     assert_eq!(world.known(), "");
-}
-
-#[test]
-fn the_identifier_is_read_from_the_settings() {
-    let text = "<?xml version=\"1.0\"?>\n<VirtualBox xmlns=\"x\" version=\"1.19-linux\">\n  <Machine uuid=\"{759885b8-0dea-4daf-a10d-bb1be160270a}\" name=\"L1\">\n <HardDisk uuid=\"{a}\"/>";
-    assert_eq!(machine_uuid(text), Some("759885b8-0dea-4daf-a10d-bb1be160270a"));
-    for text in ["", "<Machine ", "<Machine name=\"x\"><HardDisk uuid=\"{a}\"/>"] {
-        assert_eq!(machine_uuid(text), None, "{text}");
-    }
 }
