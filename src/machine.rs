@@ -2,6 +2,8 @@
 
 pub mod accelerator;
 pub mod qemu;
+#[expect(dead_code, reason = "the pipeline does not use it yet")]
+pub mod virtualbox;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

@@ -1,0 +1,133 @@
+//! Makes machines known to `VirtualBox` where they are, whatever its own lists say.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use fs_err as fs;
+
+use super::arguments;
+use super::disks::{files_in, settings};
+use super::info::{self, Known};
+use super::vboxmanage::VBoxManage;
+
+/// Makes the machines in the folders `chain` known to `VirtualBox` where they are. Each lies on the next; the last is
+/// the root.
+///
+/// Nothing is done while it knows them. It does not where the folders were moved, where its own home (`VBOX_USER_HOME`)
+/// is another than it was, or somebody removed one from its list.
+///
+/// # Errors
+/// When one is not whole, or a copy of it is known elsewhere.
+pub fn know(vbox: &VBoxManage, chain: &[&Path]) -> Result<()> {
+    let machines: Vec<PathBuf> = chain.iter().map(|folder| settings(folder)).collect::<Result<_>>()?;
+    let mut unknown = false;
+    for machine in &machines {
+        unknown |= !is_known(vbox, machine)?;
+    }
+    if !unknown {
+        return Ok(());
+    }
+    let known = info::machines(&vbox.ask(arguments::list_machines())?);
+    // What lies on a machine goes first, and is made known last.
+    for machine in &machines {
+        forget_former_place(vbox, machine, &known)?;
+    }
+    let mut was_opened = false;
+    for machine in machines.iter().rev() {
+        if !is_known(vbox, machine)? {
+            was_opened |= register(vbox, machine)?;
+        }
+    }
+    for folder in chain.iter().rev() {
+        relocate(vbox, folder)?;
+    }
+    if was_opened && let Some(root) = machines.last() {
+        // Disks that were opened by hand are kept in the root's list once its settings are written, that is, changed.
+        let now = jiff::Timestamp::now().as_nanosecond().to_string();
+        vbox.change(arguments::set_extra_data(root, "provision/known", &now))?;
+    }
+    Ok(())
+}
+
+fn is_known(vbox: &VBoxManage, machine: &Path) -> Result<bool> {
+    let unknown = [
+        "Could not find a registered machine",
+        "functionality is limited",
+        "is not ready",
+    ];
+    match vbox.ask(arguments::show(machine)) {
+        Ok(_) => Ok(true),
+        Err(error) if unknown.iter().any(|mark| error.to_string().contains(mark)) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Lets go of a machine that is known where it no longer is, or in such a way that it cannot be used.
+fn forget_former_place(vbox: &VBoxManage, machine: &Path, known: &[Known]) -> Result<()> {
+    let text = fs::read_to_string(machine)?;
+    let uuid =
+        machine_uuid(&text).with_context(|| format!("reading the machine's identifier in {}", machine.display()))?;
+    let Some(former) = known.iter().find(|known| known.uuid == uuid) else {
+        return Ok(());
+    };
+    let moved = !former.settings.exists();
+    if moved || (former.settings == machine && !is_known(vbox, machine)?) {
+        vbox.change(arguments::unregister(uuid))?;
+    }
+    Ok(())
+}
+
+/// The identifier in a settings file: `<Machine uuid="{…}" …`.
+fn machine_uuid(settings: &str) -> Option<&str> {
+    let (_, machine) = settings.split_once("<Machine ")?;
+    let (attributes, _) = machine.split_once('>')?;
+    let (_, uuid) = attributes.split_once("uuid=\"{")?;
+    uuid.split_once('}').map(|(uuid, _)| uuid)
+}
+
+/// Registers a machine; true if its disks had to be opened first, since no list has them.
+fn register(vbox: &VBoxManage, machine: &Path) -> Result<bool> {
+    match vbox.change(arguments::register(machine)) {
+        Err(error) if error.to_string().contains("Could not find an open hard disk") => {}
+        registered => return registered.map(|_| false),
+    }
+    let mut waiting = files_in(machine.parent().unwrap_or(machine), "vdi")?;
+    // One that lies on another can only be opened after that.
+    while !waiting.is_empty() {
+        let before = waiting.len();
+        waiting.retain(|disk| vbox.ask(arguments::open_disk(disk)).is_err());
+        if waiting.len() == before {
+            break;
+        }
+    }
+    vbox.change(arguments::register(machine)).map(|_| true)
+}
+
+/// Tells where the disks in `folder` are, which are known elsewhere. Their names are their identifiers; a root's disk,
+/// which has another, is listed relative to its machine.
+fn relocate(vbox: &VBoxManage, folder: &Path) -> Result<()> {
+    let known = info::disks(&vbox.ask(arguments::list_disks())?);
+    for file in files_in(folder, "vdi")? {
+        let name = file.file_stem().and_then(OsStr::to_str).unwrap_or_default();
+        let uuid = name.trim_matches(['{', '}']);
+        if known.iter().any(|disk| disk.uuid == uuid && disk.file != file) {
+            vbox.change(arguments::relocate(uuid, &file))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_identifier_is_read_from_the_settings() {
+        let text = "<?xml version=\"1.0\"?>\n<VirtualBox xmlns=\"x\" version=\"1.19-linux\">\n  <Machine uuid=\"{759885b8-0dea-4daf-a10d-bb1be160270a}\" name=\"L1\">\n <HardDisk uuid=\"{a}\"/>";
+        assert_eq!(machine_uuid(text), Some("759885b8-0dea-4daf-a10d-bb1be160270a"));
+        for text in ["", "<Machine ", "<Machine name=\"x\"><HardDisk uuid=\"{a}\"/>"] {
+            assert_eq!(machine_uuid(text), None, "{text}");
+        }
+    }
+}

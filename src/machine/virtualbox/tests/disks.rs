@@ -1,0 +1,234 @@
+//! Machines, checkpoints and linked clones in the real `VirtualBox`.
+
+use super::super::known::know;
+use super::super::testing::World;
+use super::*;
+
+/// The file that the machine in `folder` writes to.
+fn disk_of(world: &World, folder: &Path) -> PathBuf {
+    let info = show(&world.vbox, folder).unwrap();
+    info.attached(CONTROLLER, arguments::DISK_PORT).unwrap().into()
+}
+
+/// The files on which the machine's disk lies, and itself.
+fn chain_of(world: &World, folder: &Path) -> Vec<PathBuf> {
+    let all = info::disks(&world.vbox.ask(arguments::list_disks()).unwrap());
+    let first = all.iter().find(|disk| disk.file == disk_of(world, folder));
+    let below = |disk: &&Disk| all.iter().find(|other| Some(&other.uuid) == disk.parent.as_ref());
+    std::iter::successors(first, below)
+        .map(|disk| disk.file.clone())
+        .collect()
+}
+
+fn is_whole(world: &World, folder: &Path, length: usize) {
+    let chain = chain_of(world, folder);
+    assert_eq!(chain.len(), length, "{chain:?}");
+    assert!(chain.iter().all(|file| file.exists()), "{chain:?}");
+}
+
+#[test]
+fn a_machine_is_made_in_its_folder_and_goes_without_a_trace() {
+    let world = World::new();
+    let folder = world.machine("m");
+    let settings = settings(&folder).unwrap();
+    let name = settings.file_stem().unwrap().to_string_lossy().into_owned();
+    assert!(name.starts_with("provision-m-") && settings.starts_with(&folder));
+    assert!(size(&folder) > 0 && size(&folder) < 10 << 20);
+    is_whole(&world, &folder, 1);
+    remove(&world.vbox, &folder).unwrap();
+    assert!(!folder.exists());
+    assert_eq!(world.known(), "");
+    // Once more does no harm.
+    remove(&world.vbox, &folder).unwrap();
+}
+
+#[test]
+fn a_name_that_is_taken_is_an_error_that_leaves_the_first_alone() {
+    let world = World::new();
+    let folder = world.machine("m");
+    let before = world.known();
+    let error = create(&world.vbox, &folder, "m", 1).unwrap_err();
+    assert!(format!("{error:#}").contains("already exists"), "{error:#}");
+    assert!(
+        Fault::of(&error)
+            .unwrap()
+            .hint
+            .as_ref()
+            .unwrap()
+            .contains("--name NAME")
+    );
+    assert_eq!(world.known(), before);
+    is_whole(&world, &folder, 1);
+}
+
+#[test]
+fn what_fails_half_way_leaves_nothing() {
+    let world = World::new();
+    let folder = world.place("m");
+    // The disk's place is taken by a folder.
+    let name = unique_name("m", &folder);
+    std::fs::create_dir_all(folder.join(name).join("disk.vdi")).unwrap();
+    let error = create(&world.vbox, &folder, "m", 1).unwrap_err();
+    assert!(format!("{error:#}").contains("disk.vdi"), "{error:#}");
+    assert_eq!(world.known(), "");
+    assert!(!folder.exists());
+    let error = create_overlay(&world.vbox, &folder, "m", &[&world.place("nowhere")]).unwrap_err();
+    assert!(format!("{error:#}").contains("there is no machine in"), "{error:#}");
+    assert!(!folder.exists());
+}
+
+#[test]
+fn machines_share_checkpoints_and_do_not_see_each_other() {
+    let world = World::new();
+    let install = world.checkpoint("install", &[]);
+    let docker = world.checkpoint("docker", &[&install]);
+    assert!(!world.place("work-install").exists() && !world.place("work-docker").exists());
+    let chain = [docker.as_path(), install.as_path()];
+    let [one, two] = ["one", "two"].map(|name| world.place(name));
+    for folder in [&one, &two] {
+        create_overlay(&world.vbox, folder, "user", &chain).unwrap();
+    }
+    is_whole(&world, &one, 3);
+    is_whole(&world, &two, 3);
+    assert_eq!(chain_of(&world, &one)[1..], chain_of(&world, &two)[1..]);
+    assert_ne!(disk_of(&world, &one), disk_of(&world, &two));
+    assert!(disk_of(&world, &one).starts_with(&one));
+    // Each takes what is its own only.
+    assert!(size(&one) < 4 << 20);
+    let both = [settings(&one).unwrap(), settings(&two).unwrap()];
+    assert_ne!(both[0].file_name(), both[1].file_name());
+    remove(&world.vbox, &one).unwrap();
+    is_whole(&world, &two, 3);
+    remove(&world.vbox, &two).unwrap();
+    remove(&world.vbox, &docker).unwrap();
+    remove(&world.vbox, &install).unwrap();
+    assert_eq!(world.known(), "");
+}
+
+#[test]
+fn a_checkpoint_on_which_others_lie_stays() {
+    let world = World::new();
+    let install = world.checkpoint("install", &[]);
+    let docker = world.checkpoint("docker", &[&install]);
+    let before = world.known();
+    let error = remove(&world.vbox, &install).unwrap_err();
+    assert_eq!(Fault::of(&error).unwrap().cause, Cause::Busy);
+    assert!(format!("{error:#}").contains("layers/docker"), "{error:#}");
+    assert_eq!(world.known(), before);
+    is_whole(&world, &docker, 3);
+    // One whose files are gone keeps nobody.
+    std::fs::remove_dir_all(&docker).unwrap();
+    world.restart();
+    remove(&world.vbox, &install).unwrap();
+    remove(&world.vbox, &docker).unwrap();
+    assert_eq!(world.known(), "");
+}
+
+#[test]
+fn a_machine_whose_files_are_gone_is_forgotten() {
+    for is_noticed in [false, true] {
+        let world = World::new();
+        let install = world.checkpoint("install", &[]);
+        let folder = world.place("m");
+        create_overlay(&world.vbox, &folder, "m", &[&install]).unwrap();
+        std::fs::remove_dir_all(&folder).unwrap();
+        if is_noticed {
+            world.restart();
+        }
+        remove(&world.vbox, &folder).unwrap();
+        remove(&world.vbox, &install).unwrap();
+        assert_eq!(world.known(), "");
+    }
+}
+
+#[test]
+fn a_home_that_knows_nothing_is_taught() {
+    let mut world = World::new();
+    let install = world.checkpoint("install", &[]);
+    let docker = world.checkpoint("docker", &[&install]);
+    let folder = world.place("m");
+    create_overlay(&world.vbox, &folder, "m", &[&docker, &install]).unwrap();
+    world.move_home();
+    assert_eq!(world.known(), "");
+    assert!(show(&world.vbox, &folder).is_err());
+    know(&world.vbox, &[&folder, &docker, &install]).unwrap();
+    world.restart();
+    is_whole(&world, &folder, 3);
+    let next = world.place("next");
+    create_overlay(&world.vbox, &next, "next", &[&docker, &install]).unwrap();
+    is_whole(&world, &next, 3);
+}
+
+#[test]
+fn a_cache_that_was_moved_is_found_again() {
+    let world = World::new();
+    let install = world.checkpoint("install", &[]);
+    let docker = world.checkpoint("docker", &[&install]);
+    let folder = world.place("m");
+    create_overlay(&world.vbox, &folder, "m", &[&docker, &install]).unwrap();
+    world.restart();
+    std::fs::rename(world.place("layers"), world.place("moved")).unwrap();
+    let [install, docker] = ["moved/install", "moved/docker"].map(|place| world.place(place));
+    know(&world.vbox, &[&folder, &docker, &install]).unwrap();
+    world.restart();
+    is_whole(&world, &folder, 3);
+    assert!(chain_of(&world, &folder)[1].starts_with(&docker));
+    let before = world.known();
+    know(&world.vbox, &[&folder, &docker, &install]).unwrap();
+    assert_eq!(world.known(), before);
+}
+
+#[test]
+fn one_that_was_taken_from_the_list_comes_back_for_good() {
+    let world = World::new();
+    let install = world.checkpoint("install", &[]);
+    let folder = world.place("m");
+    create_overlay(&world.vbox, &folder, "m", &[&install]).unwrap();
+    let uuid = show(&world.vbox, &folder).unwrap().get("UUID").unwrap().to_owned();
+    world.vbox.change(arguments::unregister(&uuid)).unwrap();
+    world.restart();
+    know(&world.vbox, &[&folder, &install]).unwrap();
+    world.restart();
+    is_whole(&world, &folder, 2);
+}
+
+#[test]
+fn a_copy_of_what_is_known_is_refused() {
+    let world = World::new();
+    let install = world.checkpoint("install", &[]);
+    let copy = world.place("copy");
+    let cp = crate::process::CommandLine::new("cp", ["-a"]).arg(&install).arg(&copy);
+    crate::process::run(&cp, END_LIMIT, world.vbox.cancel()).unwrap();
+    let error = know(&world.vbox, &[&copy]).unwrap_err();
+    assert!(
+        error.to_string().contains("has the same UUID as an existing"),
+        "{error}"
+    );
+    is_whole(&world, &install, 2);
+}
+
+#[test]
+fn snapshots_are_taken_restored_and_deleted() {
+    let world = World::new();
+    let folder = world.machine("m");
+    let act = |action, name| snapshot(&world.vbox, &folder, action, name);
+    let first = disk_of(&world, &folder);
+    act(Snapshot::Take, "before").unwrap();
+    let changed = disk_of(&world, &folder);
+    assert_ne!(changed, first);
+    act(Snapshot::Take, "after").unwrap();
+    assert_eq!(show(&world.vbox, &folder).unwrap().snapshots(), ["before", "after"]);
+    act(Snapshot::Delete, "after").unwrap();
+    act(Snapshot::Restore, "before").unwrap();
+    let info = show(&world.vbox, &folder).unwrap();
+    assert_eq!(info.snapshots(), ["before"]);
+    assert_eq!(info.current_snapshot(), Some("before"));
+    assert!(!changed.exists(), "what was written since is dropped");
+    assert_eq!(chain_of(&world, &folder)[1], first);
+    let error = act(Snapshot::Restore, "nowhere").unwrap_err();
+    assert!(format!("{error:#}").contains("the snapshot nowhere"), "{error:#}");
+    act(Snapshot::Delete, "before").unwrap();
+    is_whole(&world, &folder, 1);
+    remove(&world.vbox, &folder).unwrap();
+    assert_eq!(world.known(), "");
+}
