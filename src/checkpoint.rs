@@ -1,7 +1,8 @@
 //! The store of disk layers: what each stage left, one qcow2 file under the stage's content key.
 //!
 //! ```text
-//! layers/KEY/disk.qcow2    holds what the stage changed; its backing file is the parent's, by a relative path
+//! layers/KEY/disk.qcow2    holds what the stage changed; its backing file is the parent's, by a relative path (QEMU), or
+//! layers/KEY/virtualbox/   a machine that is never started, with a snapshot for linked clones (VirtualBox)
 //! layers/KEY/layer.json    the manifest
 //! layers/KEY.lock          held while somebody makes the layer
 //! layers/.use              shared by who uses layers, held alone by who removes some
@@ -22,10 +23,7 @@ use crate::cancel::Cancel;
 use crate::event::Stage;
 use crate::key::{FORMAT, Inputs, Key};
 use crate::lock::Lock;
-use crate::machine::qemu::image;
-
-/// The name of a layer's disk in its folder.
-pub const DISK: &str = "disk.qcow2";
+use crate::machine::driver::{Home, Hypervisor};
 
 const MANIFEST: &str = "layer.json";
 const NEW: &str = ".new-";
@@ -91,9 +89,12 @@ pub struct Layer {
 impl Layer {
     /// How much the layer takes on the host's disk, in bytes.
     pub fn size(&self) -> u64 {
-        use std::os::unix::fs::MetadataExt as _;
-        // st_blocks counts units of 512 bytes whatever the file system (stat(3type)).
-        fs::metadata(&self.disk).map_or(0, |data| data.blocks() * 512)
+        self.hypervisor().driver().size(&self.disk)
+    }
+
+    /// Whose disk it is.
+    pub fn hypervisor(&self) -> Hypervisor {
+        self.disk.parent().map(Hypervisor::of).unwrap_or_default()
     }
 }
 
@@ -153,6 +154,7 @@ impl Store {
             if entry.file_type()?.is_dir() {
                 let is_layer = key(&name).is_some_and(|key| self.read(&key).is_some());
                 if !is_layer {
+                    Home::of_stage(&path).remove()?;
                     fs::remove_dir_all(path)?;
                 }
             } else if let Some(name) = name.strip_suffix(".lock")
@@ -185,6 +187,12 @@ impl Store {
         std::iter::successors(first, below).collect()
     }
 
+    /// The disks of `layer` and of all under it.
+    pub fn disks(&self, layer: &Layer) -> Vec<PathBuf> {
+        let chain = self.chain(&layer.manifest.base);
+        chain.into_iter().map(|layer| layer.disk).collect()
+    }
+
     /// The digest of the ISO at the beginning of `base`'s chain.
     pub fn installed_from(&self, base: &Base) -> Option<String> {
         let chain = self.chain(base);
@@ -195,7 +203,7 @@ impl Store {
     /// A manifest that cannot be read counts as none: its layer can be made again.
     fn read(&self, key: &Key) -> Option<Layer> {
         let dir = self.dir(key);
-        let disk = dir.join(DISK);
+        let disk = Hypervisor::of(&dir).driver().disk_in(&dir);
         let manifest: Manifest = serde_json::from_slice(&fs::read(dir.join(MANIFEST)).ok()?).ok()?;
         let sound = manifest.format == FORMAT && manifest.base.key == *key && disk.exists();
         sound.then_some(Layer { manifest, disk })
@@ -242,27 +250,29 @@ impl Store {
     ///
     /// # Errors
     /// When the disk cannot be moved or synced; `disk` may be gone then, but the store is as before.
-    pub fn commit(&self, disk: &Path, manifest: &Manifest) -> Result<Layer> {
+    pub fn commit(&self, hypervisor: Hypervisor, disk: &Path, manifest: &Manifest) -> Result<Layer> {
         let key = &manifest.base.key;
         let context = || format!("keeping the checkpoint {}", key.short());
         let new = tempfile::Builder::new()
             .prefix(NEW)
             .tempdir_in(&self.layers)
             .with_context(context)?;
-        let into = new.path().join(DISK);
-        move_file(disk, &into).with_context(context)?;
-        if let Some(parent) = &manifest.parent {
-            image::relink(&into, &Path::new("..").join(parent.key.as_str()).join(DISK))?;
-        }
-        fs::set_permissions(&into, std::os::unix::fs::PermissionsExt::from_mode(0o400))?;
+        let driver = hypervisor.driver();
+        let parent = manifest.parent.as_ref();
+        let parent = parent.map(|parent| Path::new("..").join(parent.key.as_str()));
+        let name = format!("{}-{}", manifest.stage, key.short());
+        driver
+            .keep(disk, &driver.disk_in(new.path()), &name, parent.as_deref())
+            .with_context(context)?;
         let text = serde_json::to_vec_pretty(manifest)?;
         fs::write(new.path().join(MANIFEST), text)?;
-        for name in [DISK, MANIFEST, "."] {
+        for name in [MANIFEST, "."] {
             fs::File::open(new.path().join(name))?.sync_all()?;
         }
         // A folder is in the way only if it is not a whole layer: `get` did not take it.
         let dir = self.dir(key);
         if dir.exists() {
+            Home::of_stage(&dir).remove().with_context(context)?;
             fs::remove_dir_all(&dir).with_context(context)?;
         }
         fs::rename(new.keep(), &dir).with_context(context)?;
@@ -275,11 +285,14 @@ impl Store {
     /// # Errors
     /// When it cannot be removed.
     pub fn remove(&self, key: &Key) -> Result<()> {
+        let removing = || format!("removing the checkpoint {}", key.short());
+        let dir = self.dir(key);
+        // A folder without a disk is no layer.
+        Home::of_stage(&dir).remove().with_context(removing)?;
         let away = tempfile::Builder::new().prefix(NEW).tempdir_in(&self.layers)?;
         // By a rename the layer goes as a whole; what is left of the folder is rubbish with a name that says so.
-        fs::rename(self.dir(key), away.path().join("removed"))?;
-        away.close()
-            .with_context(|| format!("removing the checkpoint {}", key.short()))
+        fs::rename(dir, away.path().join("removed"))?;
+        away.close().with_context(removing)
     }
 }
 
@@ -288,21 +301,10 @@ fn key(name: &str) -> Option<Key> {
     serde_json::from_value(name.into()).ok()
 }
 
-/// Renames `from`; copies it where that crosses file systems, without filling its holes.
-fn move_file(from: &Path, to: &Path) -> Result<()> {
-    match std::fs::rename(from, to) {
-        Err(error) if error.kind() == std::io::ErrorKind::CrossesDevices => {
-            image::copy(from, to)?;
-            fs::remove_file(from)?;
-            Ok(())
-        }
-        other => Ok(other?),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::machine::qemu::image;
 
     fn manifest(stage: Stage, parent: Option<&Layer>) -> Manifest {
         let inputs = Inputs::from([("a".to_owned(), "1".to_owned())]);
@@ -327,10 +329,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
         let base = store
-            .commit(&disk(folder.path()), &manifest(Stage::Install, None))
+            .commit(Hypervisor::Qemu, &disk(folder.path()), &manifest(Stage::Install, None))
             .unwrap();
         let docker = manifest(Stage::Docker, Some(&base));
-        store.commit(&overlay(folder.path(), &base), &docker).unwrap();
+        store
+            .commit(Hypervisor::Qemu, &overlay(folder.path(), &base), &docker)
+            .unwrap();
         assert_eq!(store.list().unwrap().len(), 2);
         assert_eq!(store.get(&docker.base.key).unwrap().manifest, docker);
         assert_eq!(store.newest(Stage::Docker).unwrap().unwrap().manifest, docker);
@@ -345,13 +349,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
         let first = store
-            .commit(&disk(folder.path()), &manifest(Stage::Install, None))
+            .commit(Hypervisor::Qemu, &disk(folder.path()), &manifest(Stage::Install, None))
             .unwrap();
         let docker = manifest(Stage::Docker, Some(&first));
-        store.commit(&overlay(folder.path(), &first), &docker).unwrap();
+        store
+            .commit(Hypervisor::Qemu, &overlay(folder.path(), &first), &docker)
+            .unwrap();
         store.remove(&first.manifest.base.key).unwrap();
         let again = store
-            .commit(&disk(folder.path()), &manifest(Stage::Install, None))
+            .commit(Hypervisor::Qemu, &disk(folder.path()), &manifest(Stage::Install, None))
             .unwrap();
         assert_eq!(again.manifest.base.key, first.manifest.base.key);
         assert!(store.get(&docker.base.key).is_none());
@@ -370,7 +376,7 @@ mod tests {
         assert!(store.get(key).is_none());
         assert!(store.list().unwrap().is_empty());
         // And it does not keep the whole one from being put in its place.
-        store.commit(&disk(folder.path()), &manifest).unwrap();
+        store.commit(Hypervisor::Qemu, &disk(folder.path()), &manifest).unwrap();
         assert!(store.get(key).is_some());
     }
 
@@ -379,7 +385,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
         let manifest = manifest(Stage::Install, None);
-        store.commit(&disk(folder.path()), &manifest).unwrap();
+        store.commit(Hypervisor::Qemu, &disk(folder.path()), &manifest).unwrap();
         let half = store.folder().join(".new-abc");
         std::fs::create_dir(&half).unwrap();
         let cancel = Cancel::default();

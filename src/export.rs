@@ -89,12 +89,16 @@ pub struct Exported {
 pub fn export(wanted: &Export<'_>) -> Result<Exported> {
     let start = Instant::now();
     let place = Place::take(wanted.output, wanted.format, wanted.force)?;
-    let parts = convert::map(&wanted.source.disk, "qcow2", wanted.cancel)?;
+    let source = wanted.source.as_qcow2(&place.room("whole")?)?;
+    let parts = convert::map(&source, "qcow2", wanted.cancel)?;
     let sealing = if wanted.seal.is_some() { SEAL_ROOM } else { 0 };
     host::disk::require(place.folder(), wanted.format.room(&parts) + TABLES + sealing)
         .map_err(|error| elsewhere(error, wanted.format))?;
-    let sealed = wanted.seal.map(|host| seal_copy(wanted, host, &place)).transpose()?;
-    let disk = sealed.as_ref().map_or(&wanted.source.disk, |sealed| &sealed.disk);
+    let sealed = wanted
+        .seal
+        .map(|host| seal_copy(wanted, host, &source, &place))
+        .transpose()?;
+    let disk = sealed.as_ref().map_or(&source, |sealed| &sealed.disk);
     let parts = match sealed {
         Some(_) => convert::map(disk, "qcow2", wanted.cancel)?,
         None => parts,
@@ -138,7 +142,7 @@ struct Sealed {
     password: Option<Secret>,
 }
 
-fn seal_copy(wanted: &Export<'_>, host: &Host, place: &Place) -> Result<Sealed> {
+fn seal_copy(wanted: &Export<'_>, host: &Host, disk: &Path, place: &Place) -> Result<Sealed> {
     let start = Instant::now();
     wanted.events.emit(Event::StageStarted {
         stage: Stage::Seal,
@@ -146,7 +150,7 @@ fn seal_copy(wanted: &Export<'_>, host: &Host, place: &Place) -> Result<Sealed> 
         typical_seconds: None,
     });
     let folder = place.room("seal")?;
-    let (disk, password) = seal::run(host, wanted.source, &folder)?;
+    let (disk, password) = seal::run(host, wanted.source, disk, &folder)?;
     wanted.events.emit(Event::StageDone {
         stage: Stage::Seal,
         seconds: start.elapsed().as_secs_f64(),

@@ -22,7 +22,7 @@ use crate::host;
 use crate::identity::Identity;
 use crate::instance::{self, Instance, Phase, Record};
 use crate::lock::Lock;
-use crate::machine::accelerator::Accelerator;
+use crate::machine::driver::Hypervisor;
 use crate::machine::qemu::convert::{self, Conversion, ImageFormat};
 use crate::operate;
 use crate::paths::Paths;
@@ -226,12 +226,17 @@ fn make(wanted: &Import<'_>, image: &Image, instance: &Instance, work: &Path) ->
         wanted_ports: wanted.ports,
         cpus: wanted.cpus.or(cpus).unwrap_or(CPUS),
         memory_mib: wanted.memory_mib.or(memory_mib).unwrap_or(MEMORY_MIB),
-        accelerator: Accelerator::Tcg,
+        machine: Hypervisor::Qemu,
+        accelerator: None,
         wish: AcceleratorChoice::default(),
         project: std::path::absolute(file).context("finding the image")?,
     };
     operate::choose_ports(&mut record, &operate::ports_of_others(wanted.paths, instance)?)?;
     instance.clear_work_but(Some(Stage::Import))?;
+    // A qcow2 is replaced by the rename.
+    if Hypervisor::of(instance.dir()) != Hypervisor::Qemu {
+        instance.home().remove()?;
+    }
     for of_the_former in [instance.run_dir(), instance.dir().join("logs")] {
         if of_the_former.exists() {
             fs::remove_dir_all(of_the_former)?;

@@ -3,7 +3,8 @@
 //! ```text
 //! machines/NAME/machine.json    the record: what it is made of, its ports, where its disk is
 //! machines/NAME/lock            held while a command changes the machine
-//! machines/NAME/disk.qcow2      what the machine wrote since `create`; an overlay on the last checkpoint
+//! machines/NAME/disk.qcow2      what the machine wrote since `create`; an overlay on the last checkpoint (QEMU), or
+//! machines/NAME/virtualbox/     the same as a linked clone (VirtualBox)
 //! machines/NAME/identity/       the key pairs and the password of its login (0600)
 //! machines/NAME/run/            QEMU's socket, PID, message log and the console of the last start
 //! machines/NAME/work/STAGE/     a stage being run: its disk and logs; gone when it is done
@@ -29,7 +30,7 @@ use crate::event::Stage;
 use crate::fault::{Cause, Fault};
 use crate::lock::Lock;
 use crate::machine::accelerator::Accelerator;
-use crate::machine::qemu;
+use crate::machine::driver::{Home, Hypervisor};
 use crate::paths::Paths;
 
 const RECORD: &str = "machine.json";
@@ -77,13 +78,24 @@ pub struct Record {
     pub cpus: u32,
     /// Memory in MiB.
     pub memory_mib: u64,
-    /// What ran it last.
-    pub accelerator: Accelerator,
+    /// Which program runs it.
+    #[serde(default)]
+    pub machine: Hypervisor,
+    /// What of QEMU ran it last.
+    pub accelerator: Option<Accelerator>,
     /// What the user wants to run it.
     #[serde(default)]
     pub wish: AcceleratorChoice,
     /// The project folder on the host.
     pub project: PathBuf,
+}
+
+impl Record {
+    /// What runs it, for a person.
+    pub fn runs_on(&self) -> String {
+        let accelerator = self.accelerator.map(|accelerator| format!(", {}", accelerator.title()));
+        format!("{}{}", self.machine.title(), accelerator.unwrap_or_default())
+    }
 }
 
 /// A machine's folder.
@@ -146,9 +158,17 @@ impl Instance {
         &self.dir
     }
 
+    /// Where the machine that the user works with lies and runs.
+    pub fn home(&self) -> Home {
+        Home {
+            folder: self.dir.clone(),
+            run_dir: self.run_dir(),
+        }
+    }
+
     /// Its disk.
     pub fn disk(&self) -> PathBuf {
-        self.dir.join("disk.qcow2")
+        self.home().disk()
     }
 
     /// The key pairs and the password of its login.
@@ -225,26 +245,18 @@ impl Instance {
         Ok(())
     }
 
-    /// The run folder in which the machine would be running now: the user's, or that of a stage that failed and was
+    /// Where the machine that would be running now lies and runs: the user's, or that of a stage that failed and was
     /// kept.
-    pub fn live_dir(&self, record: &Record) -> PathBuf {
+    pub fn live(&self, record: &Record) -> Home {
         match record.phase {
-            Phase::Failed(stage) => self.work_dir(stage),
-            _ => self.run_dir(),
-        }
-    }
-
-    /// The disk that [`Instance::live_dir`]'s machine has.
-    pub fn live_disk(&self, record: &Record) -> PathBuf {
-        match record.phase {
-            Phase::Failed(stage) => self.work_dir(stage).join("disk.qcow2"),
-            _ => self.disk(),
+            Phase::Failed(stage) => Home::of_stage(&self.work_dir(stage)),
+            _ => self.home(),
         }
     }
 
     /// Whether it runs.
     pub fn runs(&self, record: &Record) -> bool {
-        qemu::runs(&self.live_dir(record))
+        self.live(record).runs()
     }
 
     /// Ends and removes what an interrupted or failed stage left. The caller holds the lock.
@@ -267,7 +279,7 @@ impl Instance {
         for entry in fs::read_dir(work)? {
             let dir = entry?.path();
             if stage.is_none_or(|stage| dir != self.work_dir(stage)) {
-                qemu::end_leftover(&dir)?;
+                Home::of_stage(&dir).remove()?;
                 fs::remove_dir_all(&dir)?;
             }
         }
@@ -281,7 +293,7 @@ impl Instance {
     pub fn new_work_dir(&self, stage: Stage) -> Result<PathBuf> {
         let dir = self.work_dir(stage);
         if dir.exists() {
-            qemu::end_leftover(&dir)?;
+            Home::of_stage(&dir).remove()?;
             fs::remove_dir_all(&dir)?;
         }
         fs::create_dir_all(&dir)?;
@@ -293,7 +305,7 @@ impl Instance {
     /// # Errors
     /// When something cannot be ended or removed.
     pub fn destroy(&self) -> Result<()> {
-        qemu::end_leftover(&self.run_dir())?;
+        self.home().remove()?;
         self.clear_work()?;
         fs::remove_dir_all(&self.dir).with_context(|| format!("removing the machine {}", self.name))
     }

@@ -1,8 +1,9 @@
 //! A virtual machine, whatever runs it. Machines know nothing of guests: a stage joins the two.
 
 pub mod accelerator;
+pub mod driver;
+pub mod engine;
 pub mod qemu;
-#[expect(dead_code, reason = "the pipeline does not use it yet")]
 pub mod virtualbox;
 
 use std::path::{Path, PathBuf};

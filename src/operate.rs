@@ -56,28 +56,28 @@ pub struct Started {
 /// # Errors
 /// When it was never made whole, lacks its checkpoint, does not come up, or a wanted port is taken.
 pub fn start(host: &Host, instance: &Instance, store: &Store, record: &mut Record) -> Result<Started> {
-    let run_dir = instance.live_dir(record);
-    if machine::qemu::runs(&run_dir) {
-        machine::qemu::resume(&run_dir)?;
+    let home = instance.live(record);
+    if home.runs() {
+        home.resume()?;
         let session = Session::connect(&target(instance, record)?, Duration::from_secs(60), &host.cancel)?;
         return Ok(Started {
-            session: session.watched_by(host.machine(&run_dir).watcher()),
+            session: session.watched_by(host.machine(&home).watcher()),
             is_fresh: false,
         });
     }
     require_disk(instance, store, record)?;
-    fs::create_dir_all(&run_dir)?;
+    fs::create_dir_all(&home.run_dir)?;
     choose_ports(record, &[])?;
-    record.accelerator = host.accelerator;
+    record.accelerator = host.engine.accelerator();
     record.cpus = host.size.cpus;
     record.memory_mib = host.size.memory_mib;
     instance.remember(record)?;
     let boot = boot(instance, record);
-    let mut machine = host.machine(&run_dir);
+    let mut machine = host.machine(&home);
     host.events.step(Stage::Verify, "booting");
     machine.start(&boot)?;
-    let session = booted::log_in(host, &mut machine, &boot, &target(instance, record)?)
-        .or_else(|error| keep_foreign(instance, record, &mut machine, error))?;
+    let session = booted::log_in(host, machine.as_mut(), &boot, &target(instance, record)?)
+        .or_else(|error| keep_foreign(instance, record, machine.as_mut(), error))?;
     machine.release()?;
     Ok(Started {
         session,
@@ -89,7 +89,7 @@ pub fn start(host: &Host, instance: &Instance, store: &Store, record: &mut Recor
 fn keep_foreign(
     instance: &Instance,
     record: &Record,
-    machine: &mut impl Machine,
+    machine: &mut dyn Machine,
     error: anyhow::Error,
 ) -> Result<Session> {
     let cause = Fault::of(&error).map(|fault| fault.cause);
@@ -126,9 +126,10 @@ fn credentials(instance: &Instance, record: &Record) -> Vec<Credential> {
 }
 
 fn boot(instance: &Instance, record: &Record) -> Boot {
+    let home = instance.live(record);
     Boot {
         name: instance.name.to_string(),
-        disk: instance.live_disk(record),
+        disk: home.disk(),
         cdrom: None,
         kernel: None,
         forwards: Some(vec![
@@ -143,7 +144,7 @@ fn boot(instance: &Instance, record: &Record) -> Boot {
         ]),
         credentials: credentials(instance, record),
         durability: Durability::Kept,
-        run_dir: instance.live_dir(record),
+        run_dir: home.run_dir,
     }
 }
 
@@ -156,10 +157,10 @@ pub fn require_disk(instance: &Instance, store: &Store, record: &Record) -> Resu
         Phase::Failed(_) => &record.work_layer,
         Phase::Building(_) | Phase::Made => &record.layer,
     };
-    if record.imported && instance.live_disk(record).exists() {
+    if record.imported && instance.live(record).disk().exists() {
         return Ok(());
     }
-    let (Some(base), true) = (base, instance.live_disk(record).exists()) else {
+    let (Some(base), true) = (base, instance.live(record).disk().exists()) else {
         let message = match record.phase {
             Phase::Building(stage) | Phase::Failed(stage) => {
                 format!("the machine {} is not made yet: {stage} did not finish", instance.name)
@@ -253,12 +254,12 @@ pub fn warn_of_settings_to_come(host: &Host, instance: &Instance, record: &Recor
 /// # Errors
 /// When it does not end, or the user interrupts.
 pub fn stop(host: &Host, instance: &Instance, record: &Record, force: bool, cancel: &Cancel) -> Result<()> {
-    let mut machine = host.machine(&instance.live_dir(record));
+    let mut machine = host.machine(&instance.live(record));
     if force {
         return machine.kill();
     }
     let limit = host.patience(machine::POWER_OFF);
-    if machine::shut_down(&mut machine, limit, cancel)? == Stopped::PowerCut {
+    if machine::shut_down(machine.as_mut(), limit, cancel)? == Stopped::PowerCut {
         let limit = humantime::format_duration(limit);
         host.events.warn(format!(
             "the guest did not power off within {limit}: its power was cut, and what it had not written is lost"

@@ -17,7 +17,7 @@ use crate::event::{Event, Stage};
 use crate::fault::{Cause, Fault};
 use crate::instance::{self, Instance, Phase, Record};
 use crate::machine;
-use crate::machine::qemu::{self, image};
+use crate::machine::driver::{Home, Hypervisor};
 use crate::operate;
 use crate::paths::Paths;
 use crate::plan::{Plan, Planned};
@@ -117,7 +117,8 @@ fn record(creation: &Creation<'_>, instance: &Instance) -> Result<Record> {
         wanted_ports: config.ports,
         cpus: host.size.cpus,
         memory_mib: host.size.memory_mib,
-        accelerator: host.accelerator,
+        machine: host.engine.hypervisor(),
+        accelerator: host.engine.accelerator(),
         wish: config.machine.accelerator,
         project: config.project.dir.clone(),
     });
@@ -156,7 +157,7 @@ impl Run<'_> {
     fn whole(&mut self, parts: Parts) -> Result<()> {
         let iso = parts.iso(self.creation, self.pinned_iso().as_deref())?;
         let materials = Materials { iso, parts };
-        self.plan = materials.plan(self.creation.config, &self.host().cancel)?;
+        self.plan = materials.plan(self.creation.config, self.host().engine.features(), &self.host().cancel)?;
         if self.is_whole() {
             for planned in &self.plan.stages {
                 self.host().events.emit(cached(planned));
@@ -190,18 +191,18 @@ impl Run<'_> {
 
     /// Ends the machine as it was: its ports are needed, and its disk will be another.
     fn stop_old_machine(&self) -> Result<()> {
-        let (host, run_dir) = (self.host(), self.instance.run_dir());
+        let (host, home) = (self.host(), self.instance.home());
         if self.record.layer.is_some() && self.instance.disk().exists() {
             host.events.warn(
                 "the machine is made anew: what was changed in it since its `create` goes once the new one is built \
                  (until then Ctrl-C keeps it)",
             );
         }
-        if !qemu::runs(&run_dir) {
-            return qemu::end_leftover(&run_dir);
+        if !home.runs() {
+            return home.end();
         }
-        let mut machine = host.machine(&run_dir);
-        machine::shut_down(&mut machine, host.patience(machine::POWER_OFF), &host.cancel)
+        let mut machine = host.machine(&home);
+        machine::shut_down(machine.as_mut(), host.patience(machine::POWER_OFF), &host.cancel)
             .map(drop)
             .context("stopping the machine as it was")
     }
@@ -229,14 +230,23 @@ impl Run<'_> {
 
     /// Gives the machine an empty overlay on `layer` as its disk.
     fn place_disk(&mut self, materials: &Materials, layer: &Layer) -> Result<()> {
-        let new = self.instance.dir().join("disk.new.qcow2");
-        image::create_overlay(&new, &layer.disk)?;
+        let hypervisor = self.host().engine.hypervisor();
+        let driver = hypervisor.driver();
+        let home = self.instance.home();
+        let new = Home::of_stage(&self.instance.new_work_dir(Stage::Verify)?);
+        let (made, name) = (driver.disk_in(&new.folder), self.instance.name.to_string());
+        driver.create_overlay(&made, &name, &self.store.disks(layer))?;
         // Between these two a disk would lie on another layer than the record says: without a layer there is nothing
         // to start, and the next `create` places another disk.
         self.record.layer = None;
         self.enter(Phase::Building(Stage::Project))?;
-        fs::rename(&new, self.instance.disk())?;
+        if Hypervisor::of(&home.folder) != hypervisor {
+            home.remove()?;
+        }
+        driver.replace(&made, &driver.disk_in(&home.folder), &name)?;
+        fs::remove_dir_all(&new.folder)?;
         self.place_identity(materials)?;
+        self.record.machine = hypervisor;
         self.record.layer = Some(layer.manifest.base.clone());
         self.record.work_layer = None;
         self.enter(Phase::Made)

@@ -104,6 +104,7 @@ fn reason(planned: &Planned, store: &Store) -> Result<String> {
 mod tests {
     use super::*;
     use crate::checkpoint::{Layer, Manifest};
+    use crate::machine::driver::Hypervisor;
     use crate::machine::qemu::image;
 
     fn inputs(name: &str, value: &str) -> Inputs {
@@ -142,7 +143,7 @@ mod tests {
             image::create(&disk, 1).unwrap();
             let Planned { stage, key, inputs, .. } = planned.clone();
             let manifest = Manifest::new(stage, key, layer.as_ref(), inputs, 1.0);
-            layer = Some(store.commit(&disk, &manifest).unwrap());
+            layer = Some(store.commit(Hypervisor::Qemu, &disk, &manifest).unwrap());
         }
         assert_eq!(old.standing(&store).unwrap(), vec![Standing::Cached; 3]);
         let project = plan("1", "2").standing(&store).unwrap();

@@ -13,8 +13,9 @@ use std::path::PathBuf;
 
 use crate::cancel::Cancel;
 use crate::event::Events;
-use crate::machine::accelerator::Accelerator;
-use crate::machine::qemu::Qemu;
+use crate::machine::Machine;
+use crate::machine::driver::Home;
+use crate::machine::engine::Engine;
 use crate::machine::qemu::arguments::Size;
 
 /// How long, in seconds on a real machine, a guest may neither print, log, read nor write.
@@ -23,10 +24,8 @@ const STALLED: u64 = 120;
 /// What every stage gets: how to start machines on this host, whom to tell, when to stop.
 #[derive(Debug, Clone)]
 pub struct Host {
-    /// QEMU's program.
-    pub qemu: PathBuf,
-    /// What runs the guest's instructions.
-    pub accelerator: Accelerator,
+    /// What starts machines.
+    pub engine: Engine,
     /// The virtual hardware.
     pub size: Size,
     /// How long an installing or booting guest may stand still, where the user says so.
@@ -38,9 +37,9 @@ pub struct Host {
 }
 
 impl Host {
-    /// A machine whose logs and socket are in `run_dir`.
-    pub fn machine(&self, run_dir: &std::path::Path) -> Qemu {
-        Qemu::new(&self.qemu, self.accelerator, self.size, run_dir, &self.cancel)
+    /// The machine of `home`.
+    pub fn machine(&self, home: &Home) -> Box<dyn Machine> {
+        self.engine.machine(self.size, home, &self.cancel)
     }
 
     /// How long an installing or booting guest may stand still: as the user says, else twice what any step was seen to
@@ -51,7 +50,7 @@ impl Host {
 
     /// A limit that suits a real machine, stretched for the accelerator.
     pub fn patience(&self, seconds: u64) -> std::time::Duration {
-        std::time::Duration::from_secs(seconds) * self.accelerator.slowness()
+        std::time::Duration::from_secs(seconds) * self.engine.slowness()
     }
 }
 

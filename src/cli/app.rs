@@ -6,14 +6,13 @@ use anyhow::Result;
 
 use super::{Machine, Settings};
 use crate::cancel::Cancel;
-use crate::config::{self, AcceleratorChoice, Config};
+use crate::config::{self, AcceleratorChoice, Config, MachineChoice};
 use crate::event::Events;
 use crate::guest;
-use crate::host;
 use crate::instance::{Instance, Record};
-use crate::machine::accelerator::Accelerator;
+use crate::machine::driver::Hypervisor;
+use crate::machine::engine::{self, Engine};
 use crate::machine::qemu::arguments::Size;
-use crate::machine::qemu::choose;
 use crate::paths::Paths;
 use crate::report::Reporter;
 use crate::stage::Host;
@@ -59,43 +58,69 @@ impl App {
     /// How machines of the given size are started on this host. Emulation is said aloud.
     ///
     /// # Errors
-    /// When QEMU is missing, too old, or cannot do what the user asks.
-    pub fn host(&self, wish: AcceleratorChoice, size: Size) -> Result<Host> {
-        let (host, because) = self.host_for(wish, size)?;
-        if let (Accelerator::Tcg, Some(because)) = (host.accelerator, because) {
+    /// When the program is missing, too old, or cannot do what the user asks.
+    pub fn host(&self, program: MachineChoice, wish: AcceleratorChoice, size: Size) -> Result<Host> {
+        let chosen = engine::choose(program, wish, &self.paths.cache, &self.cancel)?;
+        if let Some(because) = &chosen.because {
             self.events.note(format!(
                 "the processor is emulated ({because}): everything works, but slowly; a first `create` takes about \
                  15 minutes on two cores"
             ));
         }
-        Ok(host)
+        Ok(self.host_with(chosen.engine, size))
     }
 
-    /// The host, and why nothing faster than emulation is used.
-    fn host_for(&self, wish: AcceleratorChoice, size: Size) -> Result<(Host, Option<String>)> {
-        let (qemu, version) = host::qemu(&self.cancel)?;
-        let chosen = choose::choose(wish, &qemu, &version, &self.paths.cache, &self.cancel)?;
-        let host = Host {
-            qemu,
-            accelerator: chosen.accelerator,
+    /// Which program the configuration's machine should run under: one that is made stays with its own unless the user
+    /// names another.
+    ///
+    /// # Errors
+    /// When the machine's record cannot be read.
+    pub fn program(&self, config: &Config) -> Result<MachineChoice> {
+        let made = Instance::new(&self.paths, &config.name).record()?;
+        let made = made.filter(|record| record.layer.is_some());
+        Ok(match (config.machine.program, made) {
+            (MachineChoice::Auto, Some(record)) => record.machine.choice(),
+            (wish, _) => wish,
+        })
+    }
+
+    /// Which program `create` would take.
+    ///
+    /// # Errors
+    /// When the machine's record cannot be read.
+    pub fn hypervisor(&self, config: &Config) -> Result<Hypervisor> {
+        let chosen = match self.program(config)? {
+            MachineChoice::Qemu => return Ok(Hypervisor::Qemu),
+            MachineChoice::VirtualBox => return Ok(Hypervisor::VirtualBox),
+            wish @ MachineChoice::Auto => {
+                engine::choose(wish, config.machine.accelerator, &self.paths.cache, &self.cancel)
+            }
+        };
+        // Without any program there is a plan, too.
+        Ok(chosen.map_or(Hypervisor::Qemu, |chosen| chosen.engine.hypervisor()))
+    }
+
+    fn host_with(&self, engine: Engine, size: Size) -> Host {
+        Host {
+            engine,
             size,
             stall_timeout: None,
             events: self.events.clone(),
             cancel: self.cancel.clone(),
-        };
-        Ok((host, chosen.because))
+        }
     }
 
     /// How the machine of `record` is started on this host: as fast as this host can now, which may be another way than
     /// the last time.
     ///
     /// # Errors
-    /// When QEMU is missing or too old.
+    /// When its program is missing or too old.
     pub fn host_of(&self, record: &Record) -> Result<Host> {
         let size = Size {
             cpus: record.cpus,
             memory_mib: record.memory_mib,
         };
-        self.host_for(record.wish, size).map(|(host, _)| host)
+        let chosen = engine::choose(record.machine.choice(), record.wish, &self.paths.cache, &self.cancel)?;
+        Ok(self.host_with(chosen.engine, size))
     }
 }

@@ -41,7 +41,7 @@ impl Args {
         };
         let host = Host {
             stall_timeout: config.machine.stall_timeout,
-            ..app.host(config.machine.accelerator, size)?
+            ..app.host(app.program(&config)?, config.machine.accelerator, size)?
         };
         pipeline::create(&Creation {
             config: &config,

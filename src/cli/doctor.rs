@@ -3,9 +3,13 @@
 use anyhow::Result;
 
 use super::App;
-use crate::host::{self, doctor::AcceleratorReport};
+use crate::host::{
+    self,
+    doctor::{AcceleratorReport, VirtualBoxReport},
+};
 use crate::machine::accelerator::Accelerator;
 use crate::machine::qemu::choose::{self, Obstacle};
+use crate::machine::virtualbox::vboxmanage::VBoxManage;
 
 /// The arguments of `doctor`.
 #[derive(Debug, Clone, clap::Args)]
@@ -29,9 +33,24 @@ impl Args {
             ("cache", app.paths.cache.clone()),
             ("machines", app.paths.machines.clone()),
         ];
-        let found = host::doctor::examine(accelerator(app)?, &folders, &app.cancel)?;
+        let found = host::doctor::examine(accelerator(app)?, virtualbox(app), &folders, &app.cancel)?;
         app.reporter.output(&found)?;
         host::require(&app.cancel)
+    }
+}
+
+fn virtualbox(app: &App) -> VirtualBoxReport {
+    if !VBoxManage::is_installed() {
+        return VirtualBoxReport::Absent;
+    }
+    match VBoxManage::find(&app.cancel) {
+        Ok(vbox) => VirtualBoxReport::Present {
+            version: vbox.version().to_string(),
+            driver: VBoxManage::may_run_machines(),
+        },
+        Err(error) => VirtualBoxReport::Unusable {
+            message: error.to_string(),
+        },
     }
 }
 

@@ -11,7 +11,6 @@ use serde::Serialize;
 
 use super::{App, Machine};
 use crate::event::Stream;
-use crate::machine::qemu;
 use crate::report::{Output, Paint};
 use crate::ssh::{self, Exec, Lines, Session};
 use crate::{operate, report};
@@ -49,9 +48,9 @@ impl Args {
     pub fn run(&self, app: &App) -> Result<ExitCode> {
         let instance = app.instance(&self.machine)?;
         let record = operate::running(&instance)?;
-        let run_dir = instance.live_dir(&record);
+        let home = instance.live(&record);
         let mut session = Session::connect(&operate::target(&instance, &record)?, ANSWER, &app.cancel)?
-            .watched_by(Box::new(move || qemu::look(&run_dir)));
+            .watched_by(Box::new(move || home.look()));
         let command = ssh::quote(&self.command).context("quoting the command")?;
         app.reporter.end();
         let mut input = Input;

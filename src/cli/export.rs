@@ -7,7 +7,7 @@ use bytesize::ByteSize;
 
 use super::{App, Machine};
 use crate::checkpoint::Store;
-use crate::config::AcceleratorChoice;
+use crate::config::{AcceleratorChoice, MachineChoice};
 use crate::export::{self, Export, Exported, Format, Source};
 use crate::host;
 use crate::instance::Record;
@@ -84,7 +84,8 @@ impl Args {
         let name = self.format.file_name(&source.name);
         let host = if self.seal {
             let wish = of.map_or(AcceleratorChoice::default(), |(_, record)| record.wish);
-            Some(app.host(wish, source.size)?)
+            // A copy of the disk is sealed, which QEMU boots whatever ran the machine.
+            Some(app.host(MachineChoice::Qemu, wish, source.size)?)
         } else {
             None
         };

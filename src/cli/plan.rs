@@ -82,7 +82,13 @@ impl Args {
         let made = machine.and_then(|record| Some((record.guest, record.layer?)));
         let pinned = made.as_ref().filter(|(guest, _)| *guest == config.guest);
         let pinned = pinned.and_then(|(_, layer)| store.installed_from(layer));
-        let plan = pipeline::plan_offline(&config, &app.paths, pinned.as_deref(), &app.cancel)?;
+        let plan = pipeline::plan_offline(
+            &config,
+            app.hypervisor(&config)?.driver().features(),
+            &app.paths,
+            pinned.as_deref(),
+            &app.cancel,
+        )?;
         let last = plan.as_ref().and_then(Plan::last);
         app.reporter.output(&Shown {
             replaces_machine: made.is_some_and(|(_, layer)| Some(&layer.key) != last),

@@ -54,7 +54,6 @@ impl Output for Shown {
             ssh_port,
             cpus,
             memory_mib,
-            accelerator,
             ..
         } = &self.record;
         let layer = self.record.layer.as_ref().map_or("-", |base| base.key.short());
@@ -68,7 +67,7 @@ impl Output for Shown {
             format!("ssh         port {ssh_port} on 127.0.0.1"),
             format!(
                 "guest       {guest}, {cpus} CPUs, {memory_mib} MiB, {}",
-                accelerator.title()
+                self.record.runs_on()
             ),
             format!("checkpoint  {layer}"),
             if self.record.imported {

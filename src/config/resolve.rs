@@ -122,12 +122,13 @@ impl Resolver<'_> {
 
     fn machine(&mut self) -> Hardware {
         Hardware {
+            program: self.take(Setting::Machine, value::choice).unwrap_or_default(),
             accelerator: self.take(Setting::Accelerator, value::choice).unwrap_or_default(),
             cpus: self.take(Setting::Cpus, value::cpus).unwrap_or(2),
             memory_mib: self.take(Setting::Memory, value::memory).unwrap_or(4 * 1024),
             disk_gib: self.take(Setting::Disk, value::disk).unwrap_or(20),
             stall_timeout: self.take(Setting::StallTimeout, value::duration),
-            installer: self.take(Setting::Installer, value::choice).unwrap_or_default(),
+            installer: self.take(Setting::Installer, value::choice),
         }
     }
 

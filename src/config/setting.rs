@@ -11,6 +11,7 @@ pub enum Setting {
     Env,
     Secrets,
     MakeTimeout,
+    Machine,
     Accelerator,
     Cpus,
     Memory,
@@ -86,7 +87,7 @@ const fn both(
 
 /// All settings, in the order of the help.
 #[rustfmt::skip]
-pub const SETTINGS: [Spec; 26] = {
+pub const SETTINGS: [Spec; 27] = {
     use Kind::{List, Number, Text};
     use Setting as S;
     [
@@ -106,6 +107,8 @@ pub const SETTINGS: [Spec; 26] = {
             "A folder that becomes secrets/ in the guest"),
         both(S::MakeTimeout, ("project", "make_timeout"), Text, ("make-timeout", "PROVISION_MAKE_TIMEOUT"), "TIME",
             "How long make may take, as in 90m or 2h [default: 60m, longer without hardware acceleration]"),
+        both(S::Machine, ("machine", "program"), Text, ("machine", "PROVISION_MACHINE"), "auto|qemu|virtualbox",
+            "What runs the machine [default: auto, QEMU where it is accelerated, else VirtualBox where it works, else QEMU]"),
         both(S::Accelerator, ("machine", "accelerator"), Text, ("accelerator", "PROVISION_ACCELERATOR"), "auto|kvm|hvf|tcg",
             "What runs the guest's code [default: auto, the fastest in which a guest really runs]"),
         both(S::Cpus, ("machine", "cpus"), Number, ("cpus", "PROVISION_CPUS"), "N",

@@ -58,6 +58,7 @@ env = "env"
 secrets = "sec"
 make_timeout = "90m"
 [machine]
+program = "qemu"
 accelerator = "tcg"
 cpus = 4
 memory = "8G"
@@ -88,10 +89,11 @@ sha256 = "{}"
     assert_eq!(config.project.env, Some(dir.path().join("env")));
     assert_eq!(config.project.secrets, Some(dir.path().join("sec")));
     assert_eq!(config.project.make_timeout.unwrap().as_secs(), 5400);
+    assert_eq!(config.machine.program, MachineChoice::Qemu);
     assert_eq!(config.machine.accelerator, AcceleratorChoice::Tcg);
     assert_eq!(config.machine.cpus, 4);
     assert_eq!(config.machine.stall_timeout.unwrap().as_secs(), 90);
-    assert_eq!(config.machine.installer, InstallerBoot::Medium);
+    assert_eq!(config.machine.installer, Some(InstallerBoot::Medium));
     assert_eq!(
         config.ports,
         Ports {

@@ -119,6 +119,8 @@ pub struct Project {
 /// The virtual hardware.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hardware {
+    /// Which program runs the machine.
+    pub program: MachineChoice,
     /// Which accelerator to use.
     pub accelerator: AcceleratorChoice,
     /// Virtual CPUs.
@@ -129,19 +131,32 @@ pub struct Hardware {
     pub disk_gib: u64,
     /// How long an installing or booting guest may stand still; scaled to the accelerator if `None`.
     pub stall_timeout: Option<Duration>,
-    /// What starts the installer.
-    pub installer: InstallerBoot,
+    /// What starts the installer; what the machine can if `None`.
+    pub installer: Option<InstallerBoot>,
 }
 
 /// What starts the installer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum InstallerBoot {
     /// The kernel on the ISO, by itself.
-    #[default]
     Kernel,
     /// The ISO, remastered so that it needs no key: what machines get that boot no kernel by itself.
     Medium,
+}
+
+/// The program that the user wants to run the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum MachineChoice {
+    /// QEMU where it is accelerated, else `VirtualBox` where it works, else QEMU.
+    #[default]
+    Auto,
+    /// QEMU.
+    Qemu,
+    /// `VirtualBox`.
+    #[value(name = "virtualbox")]
+    VirtualBox,
 }
 
 /// The accelerator that the user asks for.

@@ -16,7 +16,7 @@ use fs_err as fs;
 use super::Format;
 use crate::fault::{Cause, Fault};
 use crate::lock::Lock;
-use crate::machine::qemu;
+use crate::machine::driver::Home;
 
 /// The file that makes a folder an OCI image layout (OCI Image Layout Specification).
 pub const OCI_MARK: &str = "oci-layout";
@@ -79,7 +79,7 @@ impl Place {
         for entry in fs::read_dir(&self.work)? {
             let path = entry?.path();
             if path.is_dir() {
-                qemu::end_leftover(&path)?;
+                Home::of_stage(&path).end()?;
                 fs::remove_dir_all(&path)?;
             }
         }

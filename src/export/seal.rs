@@ -31,7 +31,7 @@ const LIMIT: u64 = 600;
 ///
 /// # Errors
 /// When the guest does not come up, does not take this host's keys, or the script fails.
-pub fn run(host: &Host, source: &Source, folder: &Path) -> Result<(PathBuf, Option<Secret>)> {
+pub fn run(host: &Host, source: &Source, backing: &Path, folder: &Path) -> Result<(PathBuf, Option<Secret>)> {
     let identity = Identity::load(&source.identity).with_context(|| {
         Fault::new(
             Cause::Usage,
@@ -40,7 +40,7 @@ pub fn run(host: &Host, source: &Source, folder: &Path) -> Result<(PathBuf, Opti
         .hint("without `--seal` no key is needed")
     })?;
     let disk = folder.join("disk.qcow2");
-    image::create_overlay(&disk, &source.disk)?;
+    image::create_overlay(&disk, backing)?;
     let ports = host::ports::choose(Ports::default(), &[])?;
     let forward = Forward {
         host: ports.ssh,

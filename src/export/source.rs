@@ -1,6 +1,6 @@
 //! What is exported: the disk of a stopped machine, or a checkpoint.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -9,6 +9,7 @@ use crate::config::Login;
 use crate::event::Stage;
 use crate::fault::{Cause, Fault};
 use crate::instance::{Instance, Record};
+use crate::machine::driver::Hypervisor;
 use crate::machine::qemu::arguments::Size;
 use crate::operate;
 use crate::paths::Paths;
@@ -62,7 +63,7 @@ impl Source {
         Ok(Self {
             name: name.to_string(),
             what: format!("the machine {name}"),
-            disk: instance.live_disk(record),
+            disk: instance.live(record).disk(),
             login: Some(record.login.clone()),
             identity: instance.identity(),
             size: Size {
@@ -104,6 +105,15 @@ impl Source {
             https_port: record.map_or(HTTPS, |record| unprivileged(record.https_port, HTTPS)),
             ssh_port: record.map_or(SSH, |record| unprivileged(record.ssh_port, SSH)),
         })
+    }
+
+    /// Its disk as a qcow2 file; a copy is made in the folder `scratch` if it is none.
+    ///
+    /// # Errors
+    /// When it cannot be copied.
+    pub fn as_qcow2(&self, scratch: &Path) -> Result<PathBuf> {
+        let folder = self.disk.parent().unwrap_or(&self.disk);
+        Hypervisor::of(folder).driver().as_qcow2(&self.disk, scratch)
     }
 
     /// Who logs in.
@@ -180,7 +190,7 @@ mod tests {
             None => image::create(&disk, 1).unwrap(),
         }
         store
-            .commit(&disk, &Manifest::new(stage, key, parent, inputs, 1.0))
+            .commit(Hypervisor::Qemu, &disk, &Manifest::new(stage, key, parent, inputs, 1.0))
             .unwrap()
     }
 

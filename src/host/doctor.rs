@@ -129,19 +129,59 @@ pub struct Examination {
     pub programs: Vec<Finding>,
     /// The accelerator.
     pub accelerator: AcceleratorReport,
+    /// VirtualBox, which may run machines instead of QEMU.
+    pub virtualbox: VirtualBoxReport,
     /// The disks.
     pub room: Vec<Room>,
     /// The ports.
     pub ports: Vec<Port>,
 }
 
-/// Looks at the host. `folders` are where much is written, with what is kept there; `accelerator` is found out by who
-/// can run a guest.
+/// How VirtualBox is on this host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum VirtualBoxReport {
+    /// It is not installed, and need not be.
+    Absent,
+    /// It is there, but cannot be used.
+    Unusable {
+        /// Why.
+        message: String,
+    },
+    /// It is there.
+    Present {
+        /// Its version.
+        version: String,
+        /// Whether its kernel driver is loaded; it runs no machine without.
+        driver: bool,
+    },
+}
+
+impl VirtualBoxReport {
+    /// The row for a person; none where it is not installed.
+    fn row(&self) -> Option<(Mark, String, String, Option<&'static str>)> {
+        let (mark, words, hint) = match self {
+            Self::Absent => return None,
+            Self::Unusable { message } => (Mark::Poor, message.clone(), None),
+            Self::Present { version, driver: true } => (Mark::Good, version.clone(), None),
+            Self::Present { version, driver: false } => (
+                Mark::Poor,
+                format!("{version}, but its kernel driver is not loaded"),
+                Some("`sudo modprobe vboxdrv`; without a driver for this kernel, `sudo /sbin/vboxconfig` builds one"),
+            ),
+        };
+        Some((mark, "VirtualBox".to_owned(), words, hint))
+    }
+}
+
+/// Looks at the host. `folders` are where much is written, with what is kept there; `accelerator` and `virtualbox` are
+/// found out by who can run a guest.
 ///
 /// # Errors
 /// When a file system does not answer, or the user interrupts.
 pub fn examine(
     accelerator: AcceleratorReport,
+    virtualbox: VirtualBoxReport,
     folders: &[(&'static str, PathBuf)],
     cancel: &Cancel,
 ) -> Result<Examination> {
@@ -159,6 +199,7 @@ pub fn examine(
     Ok(Examination {
         programs: findings(cancel)?,
         accelerator,
+        virtualbox,
         room: folders.iter().map(room).collect::<Result<_>>()?,
         ports: [443, 8443].map(port).to_vec(),
     })
@@ -200,7 +241,11 @@ impl Output for Examination {
             };
             (mark, format!("port {}", port.port), words.to_owned(), None)
         });
-        let rows = programs.chain([accelerator]).chain(room).chain(ports);
+        let rows = programs
+            .chain([accelerator])
+            .chain(self.virtualbox.row())
+            .chain(room)
+            .chain(ports);
         let line = |(mark, name, words, hint): (Mark, String, String, Option<&str>)| {
             let hint = hint.map(|hint| format!("\n  {} {hint}", paint.cyan("hint:")));
             format!("{} {name:<18} {words}{}", mark.painted(paint), hint.unwrap_or_default())
@@ -257,7 +302,13 @@ mod tests {
     fn this_host_is_examined() {
         let dir = tempfile::tempdir().unwrap();
         let folders = [("cache", dir.path().join("not/yet"))];
-        let found = examine(AcceleratorReport::RunsNothing, &folders, &Cancel::default()).unwrap();
+        let found = examine(
+            AcceleratorReport::RunsNothing,
+            VirtualBoxReport::Absent,
+            &folders,
+            &Cancel::default(),
+        )
+        .unwrap();
         assert!(found.is_sound());
         assert!(found.room[0].free_bytes > 0);
         assert_eq!(found.ports.len(), 2);
@@ -280,6 +331,10 @@ mod tests {
                 },
             ],
             accelerator: AcceleratorReport::NoPermission,
+            virtualbox: VirtualBoxReport::Present {
+                version: "7.2".into(),
+                driver: false,
+            },
             room: vec![Room {
                 holds: "cache",
                 path: "/home/jdoe/.cache/provision".into(),
@@ -293,6 +348,8 @@ mod tests {
         ✘ qemu-img           missing
         ! accelerator        none: you may not open /dev/kvm
           hint: sudo usermod -aG kvm "$USER", then log in again
+        ! VirtualBox         7.2, but its kernel driver is not loaded
+          hint: `sudo modprobe vboxdrv`; without a driver for this kernel, `sudo /sbin/vboxconfig` builds one
         ! cache              5.0 GiB free in /home/jdoe/.cache/provision
           hint: `provision cache prune` deletes what no machine uses
         ! port 443           taken, or not yours to bind; another is chosen
@@ -314,6 +371,11 @@ mod tests {
           ],
           "accelerator": {
             "state": "no_permission"
+          },
+          "virtualbox": {
+            "state": "present",
+            "version": "7.2",
+            "driver": false
           },
           "room": [
             {

@@ -9,7 +9,7 @@ use fs_err as fs;
 use super::Instance;
 use crate::cancel::Cancel;
 use crate::event::Stage;
-use crate::machine::qemu;
+use crate::machine::driver::Home;
 use crate::process::{self, CommandLine};
 
 /// How long QEMU may take to tell its version.
@@ -34,9 +34,13 @@ pub fn bundle(instance: &Instance, stage: Stage, work: &Path, plan: &str, error:
     let time = jiff::Zoned::now().strftime("%Y%m%d-%H%M%S").to_string();
     let dir = instance.dir().join(format!("failure-{time}"));
     copy_logs(work, &dir)?;
-    if qemu::runs(work) {
+    let machine = match stage {
+        Stage::Verify => instance.home(),
+        _ => Home::of_stage(work),
+    };
+    if machine.runs() {
         // Of a machine that is kept (make, verify). Without its screen the bundle still says much.
-        let _ = qemu::screenshot(work, &dir.join("screen.png"));
+        let _ = machine.screenshot(&dir.join("screen.png"));
     }
     let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
     let text = format!("stage: {stage}\n{}\n", causes.join("\n"));

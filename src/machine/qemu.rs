@@ -3,6 +3,7 @@
 pub mod arguments;
 pub mod choose;
 pub mod convert;
+pub mod driver;
 pub mod image;
 mod probe;
 mod qmp;

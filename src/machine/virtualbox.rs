@@ -7,6 +7,7 @@
 
 pub mod arguments;
 pub mod disks;
+pub mod driver;
 pub mod hints;
 pub mod info;
 pub mod known;

@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::event::{Event, Stage};
 use crate::guest::{Definition, InstallRecipe};
 use crate::identity::Identity;
+use crate::machine::driver::Features;
 use crate::media::{self, Iso, Request};
 use crate::paths::Paths;
 use crate::plan::Plan;
@@ -45,8 +46,8 @@ impl Materials {
     ///
     /// # Errors
     /// When a file of the project cannot be read.
-    pub fn plan(&self, config: &Config, cancel: &Cancel) -> Result<Plan> {
-        self.parts.plan(config, &self.iso.digest.to_string(), cancel)
+    pub fn plan(&self, config: &Config, features: Features, cancel: &Cancel) -> Result<Plan> {
+        self.parts.plan(config, features, &self.iso.digest.to_string(), cancel)
     }
 }
 
@@ -114,13 +115,14 @@ impl Parts {
         }
     }
 
-    fn plan(&self, config: &Config, iso_digest: &str, cancel: &Cancel) -> Result<Plan> {
+    fn plan(&self, config: &Config, features: Features, iso_digest: &str, cancel: &Cancel) -> Result<Plan> {
         let disk_gib = config.machine.disk_gib;
+        let installer = stage::install::installer(config.machine.installer, features)?;
         let secret = self.builder.keyed_hash_key();
         Ok(Plan::new([
             (
                 Stage::Install,
-                stage::install::inputs(&self.recipe, iso_digest, disk_gib, config.machine.installer),
+                stage::install::inputs(&self.recipe, iso_digest, disk_gib, installer, features),
             ),
             (Stage::Docker, self.docker.inputs(&secret)),
             (Stage::Account, stage::account::inputs(&config.login, &self.identity)),
@@ -137,10 +139,16 @@ impl Parts {
 ///
 /// # Errors
 /// When the configuration asks for what is not there.
-pub fn plan_offline(config: &Config, paths: &Paths, pinned: Option<&str>, cancel: &Cancel) -> Result<Option<Plan>> {
+pub fn plan_offline(
+    config: &Config,
+    features: Features,
+    paths: &Paths,
+    pinned: Option<&str>,
+    cancel: &Cancel,
+) -> Result<Option<Plan>> {
     let parts = Parts::gather(config, paths)?;
     let known = media::cached(&parts.request(config, false, pinned), &paths.isos())?;
     known
-        .map(|known| parts.plan(config, &known.digest.to_string(), cancel))
+        .map(|known| parts.plan(config, features, &known.digest.to_string(), cancel))
         .transpose()
 }

@@ -13,7 +13,7 @@ use crate::host;
 use crate::identity::Identity;
 use crate::instance::{self, Phase};
 use crate::machine::Forward;
-use crate::machine::qemu::image;
+use crate::machine::driver::Home;
 use crate::plan::Planned;
 use crate::ssh::Target;
 use crate::stage::{self, Work};
@@ -86,7 +86,9 @@ impl Run<'_> {
         let seconds = start.elapsed().as_secs_f64();
         let Planned { key, inputs, .. } = planned.clone();
         let manifest = Manifest::new(stage, key, parent, inputs, seconds);
-        let layer = self.store.commit(&work.disk, &manifest)?;
+        let layer = self
+            .store
+            .commit(self.host().engine.hypervisor(), &work.disk, &manifest)?;
         fs::remove_dir_all(&work.dir)?;
         events.emit(Event::StageDone { stage, seconds });
         Ok(layer)
@@ -107,13 +109,14 @@ impl Run<'_> {
     /// The stage's folder with its disk: an overlay on the checkpoint before, or an empty one.
     fn work(&self, stage: Stage, parent: Option<&Layer>) -> Result<Work> {
         let dir = self.instance.new_work_dir(stage)?;
-        let disk = dir.join("disk.qcow2");
-        match parent {
-            Some(layer) => image::create_overlay(&disk, &layer.disk)?,
-            None => image::create(&disk, self.creation.config.machine.disk_gib)?,
-        }
         let machine = self.instance.name.to_string();
         let name = format!("{machine}-{stage}");
+        let driver = self.host().engine.hypervisor().driver();
+        let disk = driver.disk_in(&dir);
+        match parent {
+            Some(layer) => driver.create_overlay(&disk, &name, &self.store.disks(layer))?,
+            None => driver.create(&disk, &name, self.creation.config.machine.disk_gib)?,
+        }
         Ok(Work {
             machine,
             name,
@@ -133,7 +136,8 @@ impl Run<'_> {
             ..
         } = parts;
         let (host, login) = (self.host(), &self.creation.config.login);
-        let installer = self.creation.config.machine.installer;
+        let installer =
+            stage::install::installer(self.creation.config.machine.installer, self.host().engine.features())?;
         let forwards = self.forwards();
         let root = self.target("root", builder);
         match stage {
@@ -182,7 +186,8 @@ impl Run<'_> {
             self.place_identity(materials)
                 .and_then(|()| self.enter(Phase::Failed(stage)))
         } else {
-            fs::remove_dir_all(&work.dir).map_err(Into::into)
+            let home = Home::of_stage(&work.dir);
+            home.remove().and_then(|()| Ok(fs::remove_dir_all(&work.dir)?))
         };
         if let Err(error) = settled {
             self.host().events.warn(format!("{error:#}"));

@@ -10,6 +10,7 @@ use super::{Host, Work, standstill};
 use crate::cancel::Cancel;
 use crate::event::{Event, Stage, Stream};
 use crate::fault::{Cause, Fault};
+use crate::machine::driver::Home;
 use crate::machine::{self, Boot, Durability, Forward, Machine, State, Stopped};
 use crate::ssh::{Exec, Session, Target};
 use crate::wait::Wait;
@@ -43,19 +44,19 @@ pub fn with_guest<T>(
         durability: Durability::Scratch,
         run_dir: work.dir.clone(),
     };
-    let mut machine = host.machine(&work.dir);
+    let mut machine = host.machine(&Home::of_stage(&work.dir));
     host.events.step(stage, "booting");
     machine.start(&boot)?;
-    let result = log_in(host, &mut machine, &boot, target).and_then(|mut session| job(&mut session));
+    let result = log_in(host, machine.as_mut(), &boot, target).and_then(|mut session| job(&mut session));
     match result {
         Err(error) if keep(&error) => {
             machine.release()?;
             Err(error)
         }
         result => {
-            let value = on_failure_show(result, &mut machine, work)?;
+            let value = on_failure_show(result, machine.as_mut(), work)?;
             host.events.step(stage, "powering off");
-            power_off(&mut machine, host.patience(machine::POWER_OFF), &host.cancel)?;
+            power_off(machine.as_mut(), host.patience(machine::POWER_OFF), &host.cancel)?;
             Ok(value)
         }
     }
@@ -65,7 +66,7 @@ pub fn with_guest<T>(
 ///
 /// # Errors
 /// Also when the power had to be cut: such a disk may lack what the stage wrote last.
-fn power_off(machine: &mut impl Machine, limit: Duration, cancel: &Cancel) -> Result<()> {
+fn power_off(machine: &mut dyn Machine, limit: Duration, cancel: &Cancel) -> Result<()> {
     match machine::shut_down(machine, limit, cancel)? {
         Stopped::ByGuest => Ok(()),
         Stopped::PowerCut => {
@@ -87,7 +88,7 @@ fn power_off(machine: &mut impl Machine, limit: Duration, cancel: &Cancel) -> Re
 ///
 /// # Errors
 /// When the machine dies, the guest stands still, or it shows another host key.
-pub fn log_in(host: &Host, machine: &mut impl Machine, boot: &Boot, target: &Target) -> Result<Session> {
+pub fn log_in(host: &Host, machine: &mut dyn Machine, boot: &Boot, target: &Target) -> Result<Session> {
     let console = boot.console();
     let wait = Wait::new("the guest to answer on SSH", host.stall_timeout())
         .cancel(&host.cancel)
@@ -106,7 +107,7 @@ pub fn log_in(host: &Host, machine: &mut impl Machine, boot: &Boot, target: &Tar
 }
 
 /// Keeps the screen of a failed job's machine in the work folder and ends the machine.
-pub fn on_failure_show<T>(result: Result<T>, machine: &mut impl Machine, work: &Work) -> Result<T> {
+pub fn on_failure_show<T>(result: Result<T>, machine: &mut dyn Machine, work: &Work) -> Result<T> {
     result.inspect_err(|_| {
         // The error at hand matters more than one of these.
         let _ = machine.screenshot(&work.dir.join("screen.png"));

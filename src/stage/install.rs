@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use fs_err as fs;
 
 use super::{Host, Work};
@@ -13,6 +13,7 @@ use crate::fault::{Cause, Fault};
 use crate::guest::console::{self, Progress};
 use crate::guest::{InstallRecipe, Milestone};
 use crate::key::{Inputs, digest};
+use crate::machine::driver::{Features, Home};
 use crate::machine::{self, Boot, DirectKernel, Durability, Machine, State};
 use crate::media::{iso, remaster, seed};
 use crate::wait::Wait;
@@ -23,8 +24,30 @@ use super::standstill::{self, LINES_QUOTED, end_of};
 /// How long, on a real machine, a question must stand before it counts: one that the seed answers is gone at once.
 const QUESTION_STANDS: u64 = 3;
 
+/// What starts the installer: as the user says, where the machine can.
+///
+/// # Errors
+/// A [`Cause::Config`] fault where it cannot.
+pub fn installer(wish: Option<InstallerBoot>, features: Features) -> Result<InstallerBoot> {
+    match wish {
+        Some(InstallerBoot::Kernel) if !features.boots_kernel => bail!(
+            Fault::new(Cause::Config, "this machine cannot be given a kernel to boot")
+                .hint("leave `--installer` out, or `--installer medium`")
+        ),
+        Some(wish) => Ok(wish),
+        None if features.boots_kernel => Ok(InstallerBoot::Kernel),
+        None => Ok(InstallerBoot::Medium),
+    }
+}
+
 /// What the stage reads, for its key.
-pub fn inputs(recipe: &InstallRecipe, iso_digest: &str, disk_gib: u64, installer: InstallerBoot) -> Inputs {
+pub fn inputs(
+    recipe: &InstallRecipe,
+    iso_digest: &str,
+    disk_gib: u64,
+    installer: InstallerBoot,
+    features: Features,
+) -> Inputs {
     let mut inputs: Inputs = recipe
         .files
         .iter()
@@ -40,6 +63,9 @@ pub fn inputs(recipe: &InstallRecipe, iso_digest: &str, disk_gib: u64, installer
     inputs.insert("disk GiB".into(), disk_gib.to_string());
     if installer == InstallerBoot::Medium {
         inputs.insert("installer".into(), "medium".into());
+    }
+    if let Some(hardware) = features.hardware {
+        inputs.insert("hardware".into(), hardware.into());
     }
     inputs
 }
@@ -65,11 +91,11 @@ pub fn run(host: &Host, work: &Work, iso: &Path, recipe: &InstallRecipe, install
         durability: Durability::Scratch,
         run_dir: work.dir.clone(),
     };
-    let mut machine = host.machine(&work.dir);
+    let mut machine = host.machine(&Home::of_stage(&work.dir));
     host.events.step(Stage::Install, "starting the installer");
     machine.start(&boot)?;
-    let watched = watch(host, &mut machine, &boot, recipe.milestones);
-    on_failure_show(watched, &mut machine, work)
+    let watched = watch(host, machine.as_mut(), &boot, recipe.milestones);
+    on_failure_show(watched, machine.as_mut(), work)
 }
 
 /// Takes the kernel from the ISO and appends the seed to its initial RAM disk.
@@ -118,7 +144,7 @@ fn private_file(path: &Path) -> Result<std::fs::File> {
 }
 
 /// Follows the installer until the guest has powered off.
-fn watch(host: &Host, machine: &mut impl Machine, boot: &Boot, milestones: &[Milestone]) -> Result<()> {
+fn watch(host: &Host, machine: &mut dyn Machine, boot: &Boot, milestones: &[Milestone]) -> Result<()> {
     let mut shown = None;
     let mut asked = Standing::default();
     let (console_log, installer_log) = (boot.console(), boot.installer_log());

@@ -215,25 +215,9 @@ pub fn discard_state(machine: &Path) -> Arguments {
     Args::about("discardstate", machine).0
 }
 
-/// What is done with a snapshot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Snapshot {
-    /// It is taken.
-    Take,
-    /// The disk goes back to it.
-    Restore,
-    /// It is forgotten, and what lies on it merged.
-    Delete,
-}
-
-/// Takes, restores or deletes a snapshot.
-pub fn snapshot(machine: &Path, action: Snapshot, name: &str) -> Arguments {
-    let action = match action {
-        Snapshot::Take => "take",
-        Snapshot::Restore => "restore",
-        Snapshot::Delete => "delete",
-    };
-    Args::about("snapshot", machine).and([action, name])
+/// Takes a snapshot.
+pub fn take_snapshot(machine: &Path, name: &str) -> Arguments {
+    Args::about("snapshot", machine).and(["take", name])
 }
 
 /// Makes and registers a machine whose disk holds what differs from a snapshot of another.
@@ -282,6 +266,22 @@ pub fn show(machine: &Path) -> Arguments {
 /// Tells of a disk; one that is not known becomes known, until `VirtualBox`'s service ends.
 pub fn open_disk(disk: &Path) -> Arguments {
     let mut args = Args::new(["showmediuminfo", "disk"]);
+    args.0.push(disk.into());
+    args.0
+}
+
+/// Copies all of a disk, what lies under it too, to a new file.
+pub fn clone_disk(disk: &Path, to: &Path) -> Arguments {
+    let mut args = Args::new(["clonemedium", "disk"]);
+    args.0.push(disk.into());
+    args.0.push(to.into());
+    args.flags(["--format", "VDI"]);
+    args.0
+}
+
+/// Makes the disk in a file unknown and leaves the file.
+pub fn close_file(disk: &Path) -> Arguments {
+    let mut args = Args::new(["closemedium", "disk"]);
     args.0.push(disk.into());
     args.0
 }

@@ -22,7 +22,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use fs_err as fs;
 
-use super::arguments::{self, CONTROLLER, MEDIUM_PORT, Snapshot};
+use super::arguments::{self, CONTROLLER, DISK_PORT, MEDIUM_PORT};
 use super::info::{self, Disk, Info, Known};
 use super::known;
 use super::vboxmanage::VBoxManage;
@@ -136,10 +136,54 @@ pub fn keep(vbox: &VBoxManage, from: &Path, to: &Path, what: &str) -> Result<()>
     vbox.copy(arguments::move_to(&settings(from)?, to))
         .with_context(context)?;
     let kept = settings(to)?;
-    vbox.change(arguments::snapshot(&kept, Snapshot::Take, CHECKPOINT))
+    vbox.change(arguments::take_snapshot(&kept, CHECKPOINT))
         .with_context(context)?;
     sync(to).with_context(context)?;
     fs::remove_dir_all(from).with_context(context)
+}
+
+/// Empties the drive, and lets VirtualBox forget the medium: it keeps a list of all that it ever saw.
+fn take_medium_out(vbox: &VBoxManage, machine: &Path) -> Result<()> {
+    let info = Info::parse(&vbox.ask(arguments::show(machine))?);
+    if let Some(medium) = info.attached(CONTROLLER, MEDIUM_PORT) {
+        vbox.change(arguments::detach_medium(machine))?;
+        // Another machine may have it in its drive.
+        let _ = vbox.change(arguments::close_medium(Path::new(medium)));
+    }
+    Ok(())
+}
+
+/// Moves the powered-off machine in `from` to `to`, which must lie empty or not at all, and names it after `what`.
+///
+/// # Errors
+/// When it still runs, or `VirtualBox` fails.
+pub fn move_to(vbox: &VBoxManage, from: &Path, to: &Path, what: &str) -> Result<()> {
+    let context = || format!("moving the machine in {} to {}", from.display(), to.display());
+    settle(vbox, from).with_context(context)?;
+    let name = unique_name(what, to);
+    vbox.change(arguments::rename(&settings(from)?, &name))
+        .with_context(context)?;
+    fs::create_dir_all(to)?;
+    vbox.copy(arguments::move_to(&settings(from)?, to))
+        .with_context(context)?;
+    fs::remove_dir_all(from).with_context(context)
+}
+
+/// Writes all of the disk of the powered-off machine in `folder` to the new file `to`, as a VDI.
+///
+/// # Errors
+/// When `VirtualBox` fails or the user interrupts.
+pub fn clone_whole(vbox: &VBoxManage, folder: &Path, to: &Path) -> Result<()> {
+    let context = || format!("copying the disk of the machine in {}", folder.display());
+    let info = show(vbox, folder).with_context(context)?;
+    let disk = info
+        .attached(CONTROLLER, DISK_PORT)
+        .with_context(|| format!("the machine in {} has no disk", folder.display()))?;
+    vbox.copy(arguments::clone_disk(Path::new(disk), to))
+        .with_context(context)?;
+    // Its file alone is wanted.
+    let _ = vbox.change(arguments::close_file(to));
+    Ok(())
 }
 
 /// Waits until no process holds the machine: `VirtualBox` takes note of its end a little later.
@@ -152,25 +196,10 @@ fn settle(vbox: &VBoxManage, folder: &Path) -> Result<()> {
 /// Takes from a machine what is no part of a checkpoint: the medium, whose file may go, and the host's ports.
 fn strip(vbox: &VBoxManage, folder: &Path) -> Result<()> {
     let machine = settings(folder)?;
+    take_medium_out(vbox, &machine)?;
     let info = show(vbox, folder)?;
-    if let Some(medium) = info.attached(CONTROLLER, MEDIUM_PORT) {
-        vbox.change(arguments::detach_medium(&machine))?;
-        // Another machine may have it in its drive.
-        let _ = vbox.change(arguments::close_medium(Path::new(medium)));
-    }
     vbox.change(arguments::forwards(&machine, &info.forwards(), None))
         .map(drop)
-}
-
-/// Takes, restores or deletes a snapshot of the powered-off machine in `folder`.
-///
-/// # Errors
-/// When `VirtualBox` fails, or there is no such snapshot.
-pub fn snapshot(vbox: &VBoxManage, folder: &Path, action: Snapshot, name: &str) -> Result<()> {
-    let args = arguments::snapshot(&settings(folder)?, action, name);
-    vbox.copy(args)
-        .map(drop)
-        .with_context(|| format!("the snapshot {name} of the machine in {}", folder.display()))
 }
 
 /// Ends and removes what is in `folder`, machine and files, also where one of them is gone already; does nothing where
@@ -189,6 +218,8 @@ pub fn remove(vbox: &VBoxManage, folder: &Path) -> Result<()> {
     release_children(vbox, folder).with_context(context)?;
     for Known { uuid, settings } in known {
         power_off(vbox, &settings).with_context(context)?;
+        // A machine that cannot be shown has nothing in its drive.
+        let _ = take_medium_out(vbox, &settings);
         if vbox.change(arguments::delete(&uuid)).is_err() {
             // Of a machine without files the first call has let go, though it fails.
             let _ = vbox.change(arguments::unregister(&uuid));

@@ -93,18 +93,6 @@ impl Info {
             .filter(|medium| *medium != "none")
     }
 
-    /// The names of its snapshots.
-    pub fn snapshots(&self) -> Vec<&str> {
-        // SnapshotName="a", below it SnapshotName-1="b", SnapshotName-1-1="c".
-        let names = self.0.iter().filter(|(key, _)| key.starts_with("SnapshotName"));
-        names.map(|(_, name)| name.as_str()).collect()
-    }
-
-    /// The name of the snapshot on which it lies.
-    pub fn current_snapshot(&self) -> Option<&str> {
-        self.get("CurrentSnapshotName")
-    }
-
     /// The names of the first card's forwards.
     pub fn forwards(&self) -> Vec<&str> {
         // Forwarding(0)="name,tcp,127.0.0.1,8443,,443"

@@ -23,6 +23,7 @@ fn boot(folder: &Path) -> Boot {
         cdrom: None,
         kernel: None,
         forwards: Some(vec![Forward { host: 8443, guest: 443 }]),
+        credentials: Vec::new(),
         durability: Durability::Scratch,
         run_dir,
     }
@@ -111,6 +112,22 @@ fn a_machine_gets_what_the_boot_says_and_again_something_else() {
     // And no rule is left for the card that comes back.
     driver(&world, &second).configure(&second).unwrap();
     assert_eq!(disks::show(&world.vbox, &folder).unwrap().forwards().len(), 2);
+}
+
+#[test]
+fn the_medium_of_a_removed_machine_is_forgotten() {
+    let world = World::new();
+    let folder = world.machine("m");
+    let iso = iso(&world);
+    let boot = Boot {
+        cdrom: Some(iso.clone()),
+        ..boot(&folder)
+    };
+    driver(&world, &boot).configure(&boot).unwrap();
+    assert!(world.known().contains("installer.iso"));
+    disks::remove(&world.vbox, &folder).unwrap();
+    assert!(iso.exists());
+    assert_eq!(world.known(), "");
 }
 
 #[test]

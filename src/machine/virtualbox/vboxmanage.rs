@@ -81,9 +81,7 @@ impl VBoxManage {
     /// # Errors
     /// A [`Cause::HostMissing`] fault when it is not there, not whole or too old.
     pub fn find(cancel: &Cancel) -> Result<Self> {
-        let on_path = ["VBoxManage", "vboxmanage"].into_iter().find_map(process::find);
-        let macos = || Some(PathBuf::from(MACOS)).filter(|program| program.exists());
-        let program = on_path.or_else(macos).context(
+        let program = program().context(
             Fault::new(
                 Cause::HostMissing,
                 "VBoxManage is not on PATH: VirtualBox is not installed",
@@ -91,6 +89,17 @@ impl VBoxManage {
             .hint("install VirtualBox 7 from https://www.virtualbox.org/wiki/Downloads, or use `--machine qemu`"),
         )?;
         Self::at(&program, Vec::new(), cancel)
+    }
+
+    /// Whether it is on this host.
+    pub fn is_installed() -> bool {
+        program().is_some()
+    }
+
+    /// Whether it could run a machine here as far as that can be seen without asking it: on Linux its kernel driver must be
+    /// loaded.
+    pub fn may_run_machines() -> bool {
+        !cfg!(target_os = "linux") || Path::new("/dev/vboxdrv").exists()
     }
 
     /// The one at `program`, called with `environment` (`NAME=VALUE`) besides this program's own.
@@ -212,6 +221,11 @@ impl VBoxManage {
         self.limit = limit;
         self
     }
+}
+
+fn program() -> Option<PathBuf> {
+    let on_path = ["VBoxManage", "vboxmanage"].into_iter().find_map(process::find);
+    on_path.or_else(|| Some(PathBuf::from(MACOS)).filter(|program| program.exists()))
 }
 
 /// `VBoxHeadless` lies beside `VBoxManage`.

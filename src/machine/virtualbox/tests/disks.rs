@@ -7,7 +7,7 @@ use super::*;
 /// The file that the machine in `folder` writes to.
 fn disk_of(world: &World, folder: &Path) -> PathBuf {
     let info = show(&world.vbox, folder).unwrap();
-    info.attached(CONTROLLER, arguments::DISK_PORT).unwrap().into()
+    info.attached(CONTROLLER, DISK_PORT).unwrap().into()
 }
 
 /// The files on which the machine's disk lies, and itself.
@@ -205,30 +205,4 @@ fn a_copy_of_what_is_known_is_refused() {
         "{error}"
     );
     is_whole(&world, &install, 2);
-}
-
-#[test]
-fn snapshots_are_taken_restored_and_deleted() {
-    let world = World::new();
-    let folder = world.machine("m");
-    let act = |action, name| snapshot(&world.vbox, &folder, action, name);
-    let first = disk_of(&world, &folder);
-    act(Snapshot::Take, "before").unwrap();
-    let changed = disk_of(&world, &folder);
-    assert_ne!(changed, first);
-    act(Snapshot::Take, "after").unwrap();
-    assert_eq!(show(&world.vbox, &folder).unwrap().snapshots(), ["before", "after"]);
-    act(Snapshot::Delete, "after").unwrap();
-    act(Snapshot::Restore, "before").unwrap();
-    let info = show(&world.vbox, &folder).unwrap();
-    assert_eq!(info.snapshots(), ["before"]);
-    assert_eq!(info.current_snapshot(), Some("before"));
-    assert!(!changed.exists(), "what was written since is dropped");
-    assert_eq!(chain_of(&world, &folder)[1], first);
-    let error = act(Snapshot::Restore, "nowhere").unwrap_err();
-    assert!(format!("{error:#}").contains("the snapshot nowhere"), "{error:#}");
-    act(Snapshot::Delete, "before").unwrap();
-    is_whole(&world, &folder, 1);
-    remove(&world.vbox, &folder).unwrap();
-    assert_eq!(world.known(), "");
 }

@@ -1,0 +1,216 @@
+//! What the programs that run machines have in common, whoever started a machine: where its disk lies, how one disk lies
+//! on another, whether it runs. The one place that chooses between them.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+
+use super::{qemu, virtualbox};
+use crate::config::MachineChoice;
+
+/// A program that runs machines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Hypervisor {
+    /// QEMU.
+    #[default]
+    Qemu,
+    /// `VirtualBox`.
+    VirtualBox,
+}
+
+impl Hypervisor {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Qemu, Self::VirtualBox];
+
+    /// What it does.
+    pub fn driver(self) -> &'static dyn Driver {
+        match self {
+            Self::Qemu => &qemu::driver::Driver,
+            Self::VirtualBox => &virtualbox::driver::Driver,
+        }
+    }
+
+    /// The one whose disk lies in `folder`; QEMU where none does.
+    pub fn of(folder: &Path) -> Self {
+        let owns = |it: &Self| it.driver().disk_in(folder).exists();
+        Self::ALL.into_iter().find(owns).unwrap_or_default()
+    }
+
+    /// The wish for it.
+    pub const fn choice(self) -> MachineChoice {
+        match self {
+            Self::Qemu => MachineChoice::Qemu,
+            Self::VirtualBox => MachineChoice::VirtualBox,
+        }
+    }
+
+    /// How a person calls it.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Qemu => "QEMU",
+            Self::VirtualBox => "VirtualBox",
+        }
+    }
+}
+
+/// What a machine can do, for the stages that join it with a guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Features {
+    /// Whether it can be given a kernel to boot, or needs a medium with one.
+    pub boots_kernel: bool,
+    /// What of it a guest keeps when it is installed, for the keys of checkpoints; nothing for QEMU, which came first.
+    pub hardware: Option<&'static str>,
+}
+
+/// Where a machine lies and where it runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Home {
+    /// The folder in which its disk lies.
+    pub folder: PathBuf,
+    /// Where its PID, socket and logs are while it runs.
+    pub run_dir: PathBuf,
+}
+
+impl Home {
+    /// A machine whose disk lies where it runs.
+    pub fn of_stage(folder: &Path) -> Self {
+        Self {
+            folder: folder.to_owned(),
+            run_dir: folder.to_owned(),
+        }
+    }
+
+    fn driver(&self) -> &'static dyn Driver {
+        Hypervisor::of(&self.folder).driver()
+    }
+
+    /// Its disk, there or not.
+    pub fn disk(&self) -> PathBuf {
+        self.driver().disk_in(&self.folder)
+    }
+
+    /// Whether it runs, whoever started it.
+    pub fn runs(&self) -> bool {
+        self.driver().runs(self)
+    }
+
+    /// An error once its guest cannot go on, whoever started it.
+    ///
+    /// # Errors
+    /// A fault with the program's last words when it has ended; one of [`crate::fault::Cause::Space`] when the guest
+    /// stands still because the host's disk is full.
+    pub fn look(&self) -> Result<()> {
+        self.driver().look(self)
+    }
+
+    /// Lets its guest go on if that stands still because the host's disk was full.
+    ///
+    /// # Errors
+    /// When the program does not answer.
+    pub fn resume(&self) -> Result<()> {
+        self.driver().resume(self)
+    }
+
+    /// Writes its screen to `file` as a PNG.
+    ///
+    /// # Errors
+    /// When it does not run or has no screen.
+    pub fn screenshot(&self, file: &Path) -> Result<()> {
+        self.driver().screenshot(self, file)
+    }
+
+    /// Ends it, if it runs, whoever started it.
+    ///
+    /// # Errors
+    /// When it cannot be ended.
+    pub fn end(&self) -> Result<()> {
+        self.driver().end(self)
+    }
+
+    /// Ends it and removes its disk, if there is one.
+    ///
+    /// # Errors
+    /// When it cannot be ended or removed.
+    pub fn remove(&self) -> Result<()> {
+        self.end()?;
+        self.driver().remove(&self.disk())
+    }
+}
+
+/// What a program does with machines and disks.
+pub trait Driver: Sync {
+    /// What its machines can do.
+    fn features(&self) -> Features;
+
+    /// Where in `folder` a disk lies: a file, or a folder that it fills.
+    fn disk_in(&self, folder: &Path) -> PathBuf;
+
+    /// Makes an empty disk of `gib` GiB that takes only what is written to it. `name` is its machine's.
+    ///
+    /// # Errors
+    /// When the program fails.
+    fn create(&self, disk: &Path, name: &str, gib: u64) -> Result<()>;
+
+    /// Makes a disk that holds what differs from the first of `chain`: the disks of a checkpoint and of all under it.
+    ///
+    /// # Errors
+    /// When the program fails.
+    fn create_overlay(&self, disk: &Path, name: &str, chain: &[PathBuf]) -> Result<()>;
+
+    /// Moves the disk of a machine that does not run, which replaces what is at `to`.
+    ///
+    /// # Errors
+    /// When the program fails.
+    fn replace(&self, from: &Path, to: &Path, name: &str) -> Result<()>;
+
+    /// Makes the disk of a machine that does not run a checkpoint at `to`. `parent` is the folder of the checkpoint under
+    /// it, relative to that in which `to` will lie.
+    ///
+    /// # Errors
+    /// When the program fails.
+    fn keep(&self, from: &Path, to: &Path, name: &str, parent: Option<&Path>) -> Result<()>;
+
+    /// Removes a disk, if it is there.
+    ///
+    /// # Errors
+    /// When something lies on it, or it cannot be removed.
+    fn remove(&self, disk: &Path) -> Result<()>;
+
+    /// How much a disk takes on the host's, in bytes.
+    fn size(&self, disk: &Path) -> u64;
+
+    /// A disk as one qcow2 file that holds or names all of it; a copy is made in the folder `scratch`, if need be.
+    ///
+    /// # Errors
+    /// When the program fails.
+    fn as_qcow2(&self, disk: &Path, scratch: &Path) -> Result<PathBuf>;
+
+    /// See [`Home::runs`].
+    fn runs(&self, home: &Home) -> bool;
+
+    /// See [`Home::look`].
+    ///
+    /// # Errors
+    /// See there.
+    fn look(&self, home: &Home) -> Result<()>;
+
+    /// See [`Home::resume`].
+    ///
+    /// # Errors
+    /// See there.
+    fn resume(&self, home: &Home) -> Result<()>;
+
+    /// See [`Home::screenshot`].
+    ///
+    /// # Errors
+    /// See there.
+    fn screenshot(&self, home: &Home, file: &Path) -> Result<()>;
+
+    /// See [`Home::end`].
+    ///
+    /// # Errors
+    /// See there.
+    fn end(&self, home: &Home) -> Result<()>;
+}

@@ -1,0 +1,100 @@
+//! What QEMU does with machines and disks, whoever made them: a disk is a qcow2 file.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use fs_err as fs;
+
+use super::image;
+use crate::machine::driver::{self, Features, Home};
+
+/// The name of a disk in its folder.
+const DISK: &str = "disk.qcow2";
+
+/// QEMU's part.
+#[derive(Debug)]
+pub struct Driver;
+
+impl driver::Driver for Driver {
+    fn features(&self) -> Features {
+        Features {
+            boots_kernel: true,
+            hardware: None,
+        }
+    }
+
+    fn disk_in(&self, folder: &Path) -> PathBuf {
+        folder.join(DISK)
+    }
+
+    fn create(&self, disk: &Path, _: &str, gib: u64) -> Result<()> {
+        image::create(disk, gib)
+    }
+
+    fn create_overlay(&self, disk: &Path, _: &str, chain: &[PathBuf]) -> Result<()> {
+        let backing = chain.first().context("an overlay needs a checkpoint")?;
+        image::create_overlay(disk, backing)
+    }
+
+    fn replace(&self, from: &Path, to: &Path, _: &str) -> Result<()> {
+        Ok(fs::rename(from, to)?)
+    }
+
+    fn keep(&self, from: &Path, to: &Path, _: &str, parent: Option<&Path>) -> Result<()> {
+        move_file(from, to)?;
+        if let Some(parent) = parent {
+            image::relink(to, &parent.join(DISK))?;
+        }
+        fs::set_permissions(to, std::os::unix::fs::PermissionsExt::from_mode(0o400))?;
+        Ok(fs::File::open(to)?.sync_all()?)
+    }
+
+    fn remove(&self, disk: &Path) -> Result<()> {
+        match fs::remove_file(disk) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn size(&self, disk: &Path) -> u64 {
+        use std::os::unix::fs::MetadataExt as _;
+        // st_blocks counts units of 512 bytes whatever the file system (stat(3type)).
+        fs::metadata(disk).map_or(0, |data| data.blocks() * 512)
+    }
+
+    fn as_qcow2(&self, disk: &Path, _: &Path) -> Result<PathBuf> {
+        Ok(disk.to_owned())
+    }
+
+    fn runs(&self, home: &Home) -> bool {
+        super::runs(&home.run_dir)
+    }
+
+    fn look(&self, home: &Home) -> Result<()> {
+        super::look(&home.run_dir)
+    }
+
+    fn resume(&self, home: &Home) -> Result<()> {
+        super::resume(&home.run_dir)
+    }
+
+    fn screenshot(&self, home: &Home, file: &Path) -> Result<()> {
+        super::screenshot(&home.run_dir, file)
+    }
+
+    fn end(&self, home: &Home) -> Result<()> {
+        super::end_leftover(&home.run_dir)
+    }
+}
+
+/// Renames `from`; copies it where that crosses file systems, without filling its holes.
+fn move_file(from: &Path, to: &Path) -> Result<()> {
+    match std::fs::rename(from, to) {
+        Err(error) if error.kind() == std::io::ErrorKind::CrossesDevices => {
+            image::copy(from, to)?;
+            fs::remove_file(from)?;
+            Ok(())
+        }
+        other => Ok(other?),
+    }
+}

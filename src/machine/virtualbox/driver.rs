@@ -1,0 +1,109 @@
+//! What `VirtualBox` does with machines and disks, whoever made them: a disk is a folder with a registered machine in
+//! it, see [`disks`].
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use super::disks;
+use super::vboxmanage::VBoxManage;
+use crate::cancel::Cancel;
+use crate::machine::driver::{self, Features, Home};
+use crate::process::{self, CommandLine};
+
+/// The name of a machine's folder.
+const FOLDER: &str = "virtualbox";
+
+/// Some GiB on a slow disk.
+const COPY_LIMIT: Duration = Duration::from_secs(1800);
+
+/// `VirtualBox`'s part.
+#[derive(Debug)]
+pub struct Driver;
+
+/// `VirtualBox` on this host. It is looked for once: a question after its version takes a tenth of a second.
+fn vbox() -> Result<VBoxManage> {
+    static FOUND: OnceLock<VBoxManage> = OnceLock::new();
+    if let Some(found) = FOUND.get() {
+        return Ok(found.clone());
+    }
+    let found = VBoxManage::find(&Cancel::default())?;
+    Ok(FOUND.get_or_init(|| found).clone())
+}
+
+impl driver::Driver for Driver {
+    fn features(&self) -> Features {
+        Features {
+            boots_kernel: false,
+            hardware: Some("virtualbox"),
+        }
+    }
+
+    fn disk_in(&self, folder: &Path) -> PathBuf {
+        folder.join(FOLDER)
+    }
+
+    fn create(&self, disk: &Path, name: &str, gib: u64) -> Result<()> {
+        disks::create(&vbox()?, disk, name, gib)
+    }
+
+    fn create_overlay(&self, disk: &Path, name: &str, chain: &[PathBuf]) -> Result<()> {
+        let chain: Vec<&Path> = chain.iter().map(PathBuf::as_path).collect();
+        disks::create_overlay(&vbox()?, disk, name, &chain)
+    }
+
+    fn replace(&self, from: &Path, to: &Path, name: &str) -> Result<()> {
+        let vbox = vbox()?;
+        disks::remove(&vbox, to)?;
+        disks::move_to(&vbox, from, to, name)
+    }
+
+    fn keep(&self, from: &Path, to: &Path, name: &str, _: Option<&Path>) -> Result<()> {
+        disks::keep(&vbox()?, from, to, name)
+    }
+
+    fn remove(&self, disk: &Path) -> Result<()> {
+        if !disk.exists() {
+            return Ok(());
+        }
+        disks::remove(&vbox()?, disk)
+    }
+
+    fn size(&self, disk: &Path) -> u64 {
+        disks::size(disk)
+    }
+
+    fn as_qcow2(&self, disk: &Path, scratch: &Path) -> Result<PathBuf> {
+        let (whole, qcow2) = (scratch.join("whole.vdi"), scratch.join("whole.qcow2"));
+        disks::clone_whole(&vbox()?, disk, &whole)?;
+        let line = CommandLine::new("qemu-img", ["convert", "-f", "vdi", "-O", "qcow2"])
+            .arg(&whole)
+            .arg(&qcow2);
+        process::run(&line, COPY_LIMIT, &Cancel::default())
+            .with_context(|| format!("converting the disk in {}", disk.display()))?;
+        fs_err::remove_file(whole)?;
+        Ok(qcow2)
+    }
+
+    fn runs(&self, home: &Home) -> bool {
+        vbox().is_ok_and(|vbox| super::runs(&vbox, &home.disk()))
+    }
+
+    fn look(&self, home: &Home) -> Result<()> {
+        super::look(&vbox()?, &home.disk())
+    }
+
+    fn resume(&self, home: &Home) -> Result<()> {
+        super::resume(&vbox()?, &home.disk())
+    }
+
+    fn screenshot(&self, home: &Home, file: &Path) -> Result<()> {
+        super::screenshot(&vbox()?, &home.disk(), file)
+    }
+
+    fn end(&self, home: &Home) -> Result<()> {
+        super::end_leftover(&vbox()?, &home.disk(), &home.run_dir)
+    }
+}
