@@ -21,6 +21,7 @@ mod e2e {
     mod medium;
     mod run;
     mod servers;
+    mod virtualbox;
     mod world;
 
     use world::World;
@@ -40,6 +41,8 @@ mod e2e {
         medium::starts_by_uefi(&world);
         world.step("a remastered medium installs by BIOS, and its machine boots");
         medium::installs_by_bios(&world);
+        world.step("VirtualBox without its kernel driver is told, and nothing is left");
+        virtualbox::says_what_is_missing(&world);
         world.step("create makes a machine whose site answers");
         machine::is_created(&world);
         world.step("SIGINT and SIGKILL in media, docker and account leave what was there");

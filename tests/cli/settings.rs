@@ -15,6 +15,7 @@ const KEYS: &[(&str, &str, &str, &str, &str)] = &[
     ("machine", "memory", "memory", "\"2G\"", "\"lots\""),
     ("machine", "accelerator", "accelerator", "\"tcg\"", "\"kmv\""),
     ("machine", "stall_timeout", "stall-timeout", "\"5m\"", "\"soon\""),
+    ("machine", "program", "machine", "\"qemu\"", "\"bochs\""),
     ("machine", "installer", "installer", "\"medium\"", "\"floppy\""),
     ("ports", "https", "https-port", "8443", "99999"),
     ("project", "make_timeout", "make-timeout", "\"90m\"", "\"soon\""),
