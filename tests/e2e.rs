@@ -72,6 +72,7 @@ mod e2e {
         world.step("the images become machines again");
         export::comes_back(&world, &sealed);
         world.step("destroy leaves nothing");
+        medium::is_destroyed(&world);
         machine::is_destroyed(&world);
     }
 }

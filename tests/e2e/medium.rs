@@ -7,15 +7,26 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::servers::free_port;
 use super::world::World;
 
 /// What the installer's console shows once it has found its medium by itself, and goes on without a key.
 const GOES_ON: &str = "Loading additional components";
 
 /// A machine installed from the medium by its BIOS boots from its own disk and answers on SSH. The checkpoint is kept,
-/// so that the next run of the tests only boots it.
+/// so that the next run of the tests only boots it: the machine stays, or a `cache prune` would take it.
 pub fn installs_by_bios(world: &World) {
-    let args = ["create", "--name", "medium", "--installer", "medium"];
+    // The usual port is for the machine that comes.
+    let port = free_port().to_string();
+    let args = [
+        "create",
+        "--name",
+        "medium",
+        "--installer",
+        "medium",
+        "--https-port",
+        &port,
+    ];
     let mut run = world.run(&args);
     let logged_in =
         |event: &Value| event["event"] == "step" && event["stage"] == "docker" && event["text"] != "booting";
@@ -30,6 +41,10 @@ pub fn installs_by_bios(world: &World) {
     let stages = plan["stages"].as_array().unwrap();
     let install = stages.iter().find(|line| line["stage"] == "install").unwrap();
     assert_eq!(install["cached"], true);
+}
+
+/// Once nothing is pruned any more the machine goes.
+pub fn is_destroyed(world: &World) {
     world.text(&["destroy", "--name", "medium", "--yes"]);
 }
 
