@@ -59,7 +59,7 @@ pub fn says_what_is_missing(world: &World) {
     let args = ["create", "--name", "vbox", "--machine", "virtualbox"];
     let output = virtualbox.provision(world, &args);
     let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(13), "{said}");
+    assert_eq!(output.status.code(), Some(4), "{said}");
     assert!(said.contains("remastering the ISO"), "{said}");
     assert!(said.contains("Kernel driver not installed"), "{said}");
     assert!(said.contains("modprobe vboxdrv"), "{said}");
