@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 /// A server, ended when it is dropped.
 pub struct Server {
-    child: Child,
+    /// None where another run of the tests serves the same.
+    child: Option<Child>,
     /// Where it listens on 127.0.0.1.
     pub port: u16,
 }
@@ -21,10 +22,14 @@ impl Server {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let mut server = Self { child, port };
+        let mut server = Self {
+            child: Some(child),
+            port,
+        };
         let start = Instant::now();
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(server.child.try_wait().unwrap().is_none(), "{command:?} ended");
+            let ended = server.child.as_mut().unwrap().try_wait().unwrap();
+            assert!(ended.is_none(), "{command:?} ended");
             assert!(start.elapsed() < Duration::from_secs(30), "{command:?} does not listen");
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -42,9 +47,16 @@ impl Server {
         Self::start(&mut command, port)
     }
 
-    /// A registry with the content in `folder`. Its port is part of the docker stage's key, so it is always the same.
+    /// A registry with the content in `folder`. Its port is part of the docker stage's key, so it is always the same, and
+    /// one that stands there already is taken.
     pub fn registry(folder: &Path) -> Self {
         const PORT: u16 = 25_000;
+        if is_registry(PORT) {
+            return Self {
+                child: None,
+                port: PORT,
+            };
+        }
         Self::registry_at(folder, PORT)
     }
 
@@ -64,9 +76,18 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
+}
+
+/// Whether a registry with the base image answers on `port`.
+fn is_registry(port: u16) -> bool {
+    let address = format!("http://127.0.0.1:{port}/v2/library/debian/tags/list");
+    let status = Command::new("curl").args(["-sf", "-o", "/dev/null", &address]).status();
+    status.unwrap().success()
 }
 
 /// A port that is free now.
