@@ -49,8 +49,17 @@ apt-get "${APT[@]}" -qq -y --download-only install $PRIO linux-image-amd64 linux
 
 say "udebs"
 curl -sSf "$MIRROR/dists/$SUITE/main/debian-installer/binary-amd64/Packages.xz" | xz -dc > udeb-packages
+# The archive goes on while the installer's images stand: where it serves no kernel modules for the installer's kernel,
+# those of the newest kernel that it does serve say which modules a udeb holds.
+filename() { awk -v p="$1" '/^Package:/{k=($2==p)} k&&/^Filename:/{print $2; exit}' udeb-packages; }
+served() { local file; file=$(filename "$1"); [[ -n $file ]] && curl -sfI -m 60 -o /dev/null "$MIRROR/$file"; }
+UK=$KV
+for k in "$KV" $(sed -n 's/^Package: loop-modules-\(.*\)-di$/\1/p' udeb-packages | sort -rV); do
+  if served "loop-modules-$k-di"; then UK=$k; break; fi
+done
+[[ $UK == "$KV" ]] || say "kernel modules as in the udebs for $UK"
 rm -rf cd; mkdir -p cd/pool/udeb cd/pool/main
-python3 - "$KV" > udeb-want <<'PY'
+python3 - "$UK" > udeb-want <<'PY'
 import re, sys
 kernel = sys.argv[1]
 packages = {}
@@ -91,11 +100,22 @@ say "shims"
 rm -rf kroot eroot shims; dpkg -x "$(ls dl/linux-image-"$KV"_*.deb)" kroot; mkdir eroot
 for f in dl/e2fsprogs_*.deb dl/libext2fs2*.deb dl/libcom-err2_*.deb dl/libss2_*.deb; do dpkg -x "$f" eroot; done
 KM=$(find kroot -type d -path "*lib/modules/$KV" | head -1)
-built_in() { grep -qx "Package: $1" initrd/var/lib/dpkg/status; }
-pack() { # NAME ROOT: pack the folder ROOT as the udeb NAME under the archive's own control paragraph
+built_in() { grep -qx "Package: ${1/"$UK"/"$KV"}" initrd/var/lib/dpkg/status; }
+pack() { # NAME ROOT: pack the folder ROOT as the udeb NAME under the archive's own control paragraph, for the installer's kernel
   mkdir -p "$2/DEBIAN"
-  awk -v p="$1" '/^Package:/{k=($2==p)} k' udeb-packages | sed '/^$/,$d' | grep -vE '^(Filename|Size|MD5sum|SHA1|SHA256|SHA512):' > "$2/DEBIAN/control"
-  dpkg-deb -Znone --root-owner-group -b "$2" "cd/pool/udeb/$1_shim_amd64.udeb" > /dev/null
+  awk -v p="$1" '/^Package:/{k=($2==p)} k' udeb-packages | sed '/^$/,$d' | grep -vE '^(Filename|Size|MD5sum|SHA1|SHA256|SHA512):' |
+    sed "s/${UK//./\\.}/$KV/g" > "$2/DEBIAN/control"
+  dpkg-deb -Znone --root-owner-group -b "$2" "cd/pool/udeb/${1/"$UK"/"$KV"}_shim_amd64.udeb" > /dev/null
+}
+transplant() { # UDEB: the same modules out of the linux-image package
+  local name to module
+  name=$(dpkg-deb -f "$1" Package); rm -rf graft; dpkg-deb -x "$1" graft
+  to=$WORK/shims/$name/usr/lib/modules/$KV/kernel; mkdir -p "$to"
+  while read -r module; do
+    # A module of one kernel may be built into the next.
+    (cd "$KM/kernel" && cp -a --parents "$module" "$to/" 2>/dev/null) || true
+  done < <(find graft -name '*.ko*' | sed 's#.*/kernel/##')
+  rm "$1"; pack "$name" "$WORK/shims/$name"
 }
 modules() { # NAME PATH...: kernel modules out of the linux-image package
   local name=$1 to=$WORK/shims/$1/usr/lib/modules/$KV/kernel; shift; mkdir -p "$to"
@@ -123,6 +143,10 @@ while read -r n; do
     scsi-modules-*) modules "$n" drivers/block/virtio_blk.ko.xz drivers/scsi/virtio_scsi.ko.xz ;;
   esac
 done < udeb-missing
+if [[ $UK != "$KV" ]]; then
+  rm -f cd/pool/udeb/kernel-image-*
+  for u in cd/pool/udeb/*-modules-"$UK"-di_*.udeb; do transplant "$u"; done
+fi
 find cd/pool/udeb -name '*_shim_*' -printf '%f ' >&2; echo >&2
 
 say "an initrd that reads the installer's components from the CD"
