@@ -1,5 +1,5 @@
 //! From an ISO to a site, for real: the built program, Debian's own installer in QEMU, a real Docker and the reference
-//! project. The steps share one machine, so they are one test; each says what it does.
+//! project. Steps that share a machine are one test; each says what it does. The tests run side by side.
 //!
 //! `tests/support/media` makes the ISO and the registry's content beforehand. Checkpoints are kept in
 //! `PROVISION_TEST_CACHE` for the next run.
@@ -26,23 +26,10 @@ mod e2e {
 
     use world::World;
 
+    /// The life of a machine, from nothing to its end.
     #[test]
     fn from_an_iso_to_a_site() {
-        let world = World::new();
-        world.step("an installer that asks is found out, and the question quoted");
-        faults::a_question_is_quoted(&world);
-        world.step("an installer that stands still is found out, and its console quoted");
-        faults::a_standstill_is_quoted(&world);
-        world.step("a QEMU that dies is told at once");
-        faults::a_dying_qemu_is_quoted(&world);
-        world.step("SIGKILL in the middle of install leaves nothing running");
-        machine::is_killed_while_installing(&world);
-        world.step("a remastered medium starts the installer by UEFI");
-        medium::starts_by_uefi(&world);
-        world.step("a remastered medium installs by BIOS, and its machine boots");
-        medium::installs_by_bios(&world);
-        world.step("VirtualBox without its kernel driver is told, and nothing is left");
-        virtualbox::says_what_is_missing(&world);
+        let world = World::new("machine");
         world.step("create makes a machine whose site answers");
         machine::is_created(&world);
         world.step("SIGINT and SIGKILL in media, docker and account leave what was there");
@@ -61,6 +48,31 @@ mod e2e {
         machine::is_kept_when_make_fails(&world);
         world.step("a changed file reruns project and verify only, also after a SIGKILL in between");
         machine::is_made_anew_from_the_change_on(&world);
+        world.step("destroy leaves nothing");
+        machine::is_destroyed(&world);
+    }
+
+    /// What begins with an ISO and ends with an image, beside it: each waits for the other's checkpoints where both need
+    /// the same.
+    #[test]
+    fn from_a_medium_to_an_image() {
+        let world = World::new("image");
+        world.step("an installer that asks is found out, and the question quoted");
+        faults::a_question_is_quoted(&world);
+        world.step("an installer that stands still is found out, and its console quoted");
+        faults::a_standstill_is_quoted(&world);
+        world.step("a QEMU that dies is told at once");
+        faults::a_dying_qemu_is_quoted(&world);
+        world.step("SIGKILL in the middle of install leaves nothing running");
+        machine::is_killed_while_installing(&world);
+        world.step("a remastered medium starts the installer by UEFI");
+        medium::starts_by_uefi(&world);
+        world.step("a remastered medium installs by BIOS, and its machine boots");
+        medium::installs_by_bios(&world);
+        world.step("VirtualBox without its kernel driver is told, and nothing is left");
+        virtualbox::says_what_is_missing(&world);
+        world.step("a machine to export is made of the same checkpoints");
+        export::has_a_machine(&world);
         world.step("every format of an export holds the same disk");
         export::holds_the_same_disk_in_every_format(&world);
         world.step("a containerdisk goes into a registry");

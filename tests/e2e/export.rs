@@ -8,7 +8,7 @@ use std::time::Instant;
 use serde_json::Value;
 
 use super::elsewhere::{Bus, Elsewhere, Firmware};
-use super::servers::Server;
+use super::servers::{Server, free_port};
 use super::world::{LOGIN, World};
 
 /// The formats that hold a disk alone, with the file's ending and QEMU's name.
@@ -38,11 +38,17 @@ fn export(world: &World, format: &str, file: &Path, more: &[&str]) -> Value {
     let ended = world.run(&[&args[..], more].concat()).end().succeeded();
     let result = ended.events.iter().find(|event| event["event"] == "result").unwrap();
     let mib = result["bytes"].as_u64().unwrap() / (1 << 20);
-    println!(
-        "        {format:<14} {mib:>5} MiB {:>5.1} s",
+    world.say(&format!(
+        "{format:<14} {mib:>5} MiB {:>5.1} s",
         result["seconds"].as_f64().unwrap()
-    );
+    ));
     result.clone()
+}
+
+/// A machine of the same checkpoints as the other test's, whichever of the two makes them.
+pub fn has_a_machine(world: &World) {
+    let port = free_port().to_string();
+    world.run(&["create", "--https-port", &port]).end().succeeded();
 }
 
 /// Every format that is a disk alone holds just what the machine's disk holds.
@@ -190,7 +196,7 @@ pub fn boots_on_other_hardware(world: &World, sealed: &Sealed) {
         Some(&known_hosts),
         "lsblk -ndo TRAN /dev/sda; cat /etc/machine-id",
     );
-    println!("        qcow2 on SATA with BIOS answers after {} s", sata.seconds());
+    world.say(&format!("qcow2 on SATA with BIOS answers after {} s", sata.seconds()));
     let (bus, machine_id) = told.trim().split_once('\n').unwrap();
     assert_eq!(bus.trim(), "sata");
     drop(sata);
@@ -209,10 +215,10 @@ pub fn boots_on_other_hardware(world: &World, sealed: &Sealed) {
         public("ssh_host_ed25519_key.pub")
     );
     let told = nvme.ssh(LOGIN, &key, None, &script);
-    println!(
-        "        the OVA's disk on NVMe with UEFI answers after {} s",
+    world.say(&format!(
+        "the OVA's disk on NVMe with UEFI answers after {} s",
         nvme.seconds()
-    );
+    ));
     let lines: Vec<_> = told.lines().collect();
     assert_eq!(lines[0].trim(), "nvme");
     assert_ne!(lines[1], machine_id, "two machines with one ID");
@@ -248,7 +254,10 @@ fn keys(world: &World) -> (PathBuf, PathBuf) {
 pub fn comes_back(world: &World, sealed: &Sealed) {
     let start = Instant::now();
     let imported = world.json(&["import", sealed.ova.to_str().unwrap(), "--name", "back"]);
-    println!("        the OVA is imported in {:.1} s", start.elapsed().as_secs_f64());
+    world.say(&format!(
+        "the OVA is imported in {:.1} s",
+        start.elapsed().as_secs_f64()
+    ));
     assert_eq!(imported["login"], LOGIN);
     let qcow2 = world.path("machine.qcow2");
     let qcow2 = qcow2.to_str().unwrap();

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -12,39 +13,27 @@ use super::world::{LOGIN, World};
 /// The stages that leave checkpoints.
 const BUILT: [&str; 4] = ["install", "docker", "account", "project"];
 
-/// Where the install checkpoint is not there yet, the first machine is the one that is killed, and the next step shows
-/// that its `create` goes on. Where it is, another disk size gives another key, so that the installer runs.
+/// Another disk size gives another key, so that the installer runs whatever checkpoints there are.
 pub fn is_killed_while_installing(world: &World) {
-    let is_bare = !installed(world);
-    let other = ["create", "--name", "killed", "--disk", "21G"];
-    let args = if is_bare { &other[..1] } else { &other[..] };
-    let mut run = world.run(args);
+    let args = ["create", "--name", "killed", "--disk", "21G"];
+    let before = world.machines();
+    let mut run = world.run(&args);
     let installing = |event: &Value| event["event"] == "progress" && event["stage"] == "install";
     assert!(
         run.until(|event| installing(event) && event["done"].as_u64() > Some(2)),
         "install never got going"
     );
-    assert_eq!(world.machines().len(), 1);
+    assert_eq!(world.machines().len(), before.len() + 1);
     run.kill();
-    no_machine_runs(world);
+    no_other_runs(world, &before);
     let listed = world.text(&["list"]);
     assert!(listed.contains("unfinished: install"), "{listed}");
     // Ctrl-C instead of SIGKILL: it ends by itself, with the code for that.
-    is_interrupted(world, args, |event| {
+    is_interrupted(world, &args, |event| {
         event["event"] == "step" && event["stage"] == "install"
     });
-    if !is_bare {
-        world.text(&["destroy", "--name", "killed", "--yes"]);
-        assert!(!world.machine_dir("killed").exists());
-    }
-}
-
-fn installed(world: &World) -> bool {
-    let plan = world.json(&["plan"]);
-    let stages = plan["stages"].as_array().unwrap();
-    stages
-        .iter()
-        .any(|line| line["stage"] == "install" && line["cached"] == true)
+    world.text(&["destroy", "--name", "killed", "--yes"]);
+    assert!(!world.machine_dir("killed").exists());
 }
 
 /// Ctrl-C when `moment` has come: the run says that it was interrupted, and leaves nothing running.
@@ -179,9 +168,9 @@ pub fn is_not_made_twice(world: &World) {
     let again = world.run(&["create"]).end().succeeded();
     assert_eq!(again.cached(), BUILT);
     assert_eq!(again.ran(), ["media", "verify"]);
-    println!("  a second create took {:.1} s", again.seconds);
-    // The machine has booted. Five seconds is what is promised; an emulated one on a busy host gets twice that.
-    assert!(again.seconds < 10.0, "a second create took {:.1} s", again.seconds);
+    // The machine has booted. Five seconds is what is promised; beside another emulated machine it takes longer.
+    world.say(&format!("a second create took {:.1} s", again.seconds));
+    assert!(again.seconds < 30.0, "a second create took {:.1} s", again.seconds);
     let plan = world.text(&["plan"]);
     assert!(plan.contains("cached") && !plan.contains("changed"), "{plan}");
     // What it cannot change while it runs is told.
@@ -318,11 +307,7 @@ pub fn is_kept_when_make_fails(world: &World) {
     assert_eq!(given, "TITLE=from outside\nhidden600\n700\n644\n");
     // It stays what it is, whatever is cleaned up around it, and by whom.
     let elsewhere = world.path("elsewhere");
-    let pruned = world
-        .command(&["cache", "prune"])
-        .env("PROVISION_DATA_DIR", elsewhere)
-        .output();
-    assert!(pruned.unwrap().status.success());
+    prune(world, &elsewhere);
     world.text(&["stop", "--name", "broken"]);
     world.text(&["start", "--name", "broken"]);
     let look = world.text(&["exec", "--name", "broken", "--", "cat", "inception/Makefile"]);
@@ -330,6 +315,20 @@ pub fn is_kept_when_make_fails(world: &World) {
     world.text(&["destroy", "--name", "broken", "--yes"]);
     assert_eq!(world.machines().len(), 1, "only the first machine is left");
     fs::remove_dir_all(project).unwrap();
+}
+
+/// Removes the checkpoints that no machine needs, as the user of another data folder, once nobody uses any.
+fn prune(world: &World, data: &Path) {
+    let start = Instant::now();
+    loop {
+        let mut command = world.command(&["cache", "prune"]);
+        let output = command.env("PROVISION_DATA_DIR", data).output().unwrap();
+        match output.status.code() {
+            Some(0) => return,
+            Some(11) if start.elapsed() < Duration::from_secs(1200) => std::thread::sleep(Duration::from_secs(1)),
+            code => panic!("{code:?}: {}", String::from_utf8_lossy(&output.stderr)),
+        }
+    }
 }
 
 pub fn is_made_anew_from_the_change_on(world: &World) {
@@ -367,8 +366,10 @@ pub fn is_made_anew_from_the_change_on(world: &World) {
 pub fn is_destroyed(world: &World) {
     let status = world.json(&["status"]);
     world.text(&["destroy", "--yes"]);
-    // Its checkpoint is of this run's change and would serve no other.
-    world.forget_layer(status["layer"]["key"].as_str().unwrap());
+    // A checkpoint of this run's change would serve no other.
+    if world.is_changed() {
+        world.forget_layer(status["layer"]["key"].as_str().unwrap());
+    }
     no_machine_runs(world);
     assert!(!world.machine_dir(LOGIN).exists());
     assert!(!world.text(&["list"]).contains(LOGIN));

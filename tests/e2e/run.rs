@@ -13,6 +13,8 @@ pub struct Run {
     /// What it has said so far.
     pub events: Vec<Value>,
     start: Instant,
+    /// Whose run it is, for the output.
+    world: &'static str,
 }
 
 /// A run that has ended.
@@ -28,8 +30,8 @@ pub struct Ended {
 }
 
 impl Run {
-    /// Starts `command`.
-    pub fn start(command: &mut Command) -> Self {
+    /// Starts `command` for the world of that name.
+    pub fn start(command: &mut Command, world: &'static str) -> Self {
         let start = Instant::now();
         let mut child = command
             .stdin(Stdio::null())
@@ -43,6 +45,7 @@ impl Run {
             lines,
             events: Vec::new(),
             start,
+            world,
         }
     }
 
@@ -72,7 +75,7 @@ impl Run {
         let seconds = self.start.elapsed().as_secs();
         match event["event"].as_str() {
             Some("progress" | "output" | "detail") | None => {}
-            Some(_) => println!("  {seconds:>5} s {event}"),
+            Some(_) => println!("        {} {seconds:>5} s {event}", self.world),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
 use serde_json::Value;
@@ -13,19 +14,25 @@ use super::servers::Server;
 /// The login of the tests' machines.
 pub const LOGIN: &str = "tlogin";
 
+/// When the tests began.
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// The registry that all worlds share: its port is part of a checkpoint's key.
+static REGISTRY: Mutex<Weak<Server>> = Mutex::new(Weak::new());
+
 /// Everything around the program under test.
 pub struct World {
+    name: &'static str,
     folder: tempfile::TempDir,
     cache: PathBuf,
-    start: Instant,
     _mirror: Server,
-    _registry: Server,
+    _registry: Arc<Server>,
 }
 
 impl World {
     /// Starts the servers and lays out a project with a guest definition of its own, whose ISO is on the mirror and
-    /// signed by a key made here.
-    pub fn new() -> Self {
+    /// signed by a key made here. `name` is for the output.
+    pub fn new(name: &'static str) -> Self {
         let kept =
             PathBuf::from(std::env::var_os("PROVISION_TEST_CACHE").expect("tests/run sets PROVISION_TEST_CACHE"));
         let folder = tempfile::Builder::new().prefix("provision-e2e-").tempdir().unwrap();
@@ -39,7 +46,7 @@ impl World {
             &project.join("vm/test.asc"),
         );
         let mirror = Server::files(&mirror_dir);
-        let registry = Server::registry(&kept.join("media/registry"));
+        let registry = registry(&kept.join("media/registry"));
         let definition = definition(mirror.port);
         fs::write(project.join("vm/test.toml"), definition).unwrap();
         let settings = format!(
@@ -56,9 +63,9 @@ impl World {
         copy(&repository.join("srcs"), &project.join("srcs"));
         fs::copy(repository.join("Makefile"), project.join("Makefile")).unwrap();
         Self {
+            name,
             cache: kept.join("cache"),
             folder,
-            start: Instant::now(),
             _mirror: mirror,
             _registry: registry,
         }
@@ -66,7 +73,12 @@ impl World {
 
     /// Says what comes next.
     pub fn step(&self, text: &str) {
-        println!("{:>5} s {text}", self.start.elapsed().as_secs());
+        self.say(text);
+    }
+
+    /// A line of the tests' output.
+    pub fn say(&self, text: &str) {
+        println!("{:>5} s {:<7} {text}", START.elapsed().as_secs(), self.name);
     }
 
     /// The project's folder.
@@ -88,6 +100,12 @@ impl World {
         entries
             .find(|path| path.extension().is_some_and(|ending| ending == "iso"))
             .unwrap()
+    }
+
+    /// Whether the project is no longer the reference project.
+    pub fn is_changed(&self) -> bool {
+        let text = |folder: &Path| fs::read_to_string(folder.join("srcs/docker-compose.yml")).unwrap();
+        text(&self.project()) != text(Path::new(env!("CARGO_MANIFEST_DIR")))
     }
 
     /// Removes a checkpoint from the cache that is kept for the next run.
@@ -115,7 +133,7 @@ impl World {
     pub fn run(&self, args: &[&str]) -> Run {
         let mut words = vec!["--json"];
         words.extend(args);
-        Run::start(&mut self.command(&words))
+        Run::start(&mut self.command(&words), self.name)
     }
 
     /// Runs the program to its end as a person would, without a terminal.
@@ -169,6 +187,15 @@ impl Drop for World {
         // A failed step may leave a machine that was released on purpose.
         let _ = self.output(&["destroy", "--yes"]);
     }
+}
+
+fn registry(folder: &Path) -> Arc<Server> {
+    let mut shared = REGISTRY.lock().unwrap_or_else(PoisonError::into_inner);
+    shared.upgrade().unwrap_or_else(|| {
+        let server = Arc::new(Server::registry(folder));
+        *shared = Arc::downgrade(&server);
+        server
+    })
 }
 
 /// Lays out the mirror's folder: the ISO and its checksums.
