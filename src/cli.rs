@@ -30,7 +30,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::fault::{Cause, Fault};
-use crate::process::guardian;
+use crate::process::guardian::{self, Ending};
 pub use app::App;
 pub use machine::Machine;
 pub use settings::Settings;
@@ -144,6 +144,9 @@ pub enum Command {
     /// Run a machine's program for as long as the process at the other end of standard input lives
     #[command(name = guardian::SUBCOMMAND, hide = true)]
     Guard {
+        /// Whether it is interrupted rather than killed.
+        #[arg(long)]
+        interrupt: bool,
         /// Where its PID and output are kept.
         run_dir: PathBuf,
         /// The program and its arguments.
@@ -176,7 +179,14 @@ impl Command {
             Self::Doctor(args) => args.run(app),
             Self::Cache(args) => args.run(app),
             Self::Guests(args) => args.run(app),
-            Self::Guard { run_dir, program } => return guardian::guard(run_dir, program),
+            Self::Guard {
+                interrupt,
+                run_dir,
+                program,
+            } => {
+                let ending = if *interrupt { Ending::Interrupt } else { Ending::Kill };
+                return guardian::guard(run_dir, program, ending);
+            }
         };
         done.map(|()| ExitCode::SUCCESS)
     }

@@ -12,6 +12,7 @@ pub mod hints;
 pub mod info;
 pub mod known;
 mod logs;
+pub mod moving;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]

@@ -24,14 +24,12 @@ use fs_err as fs;
 
 use super::arguments::{self, CONTROLLER, DISK_PORT, MEDIUM_PORT};
 use super::info::{self, Disk, Info, Known};
-use super::known;
+use super::{known, moving};
 use super::vboxmanage::VBoxManage;
 use crate::fault::{Cause, Fault};
+use crate::host;
 use crate::key::digest;
 use crate::wait::Wait;
-
-/// The snapshot of a checkpoint.
-const CHECKPOINT: &str = "checkpoint";
 
 /// How long a machine that was told to end may take; its disk's cache may have to be written.
 pub const END_LIMIT: Duration = Duration::from_secs(60);
@@ -100,7 +98,7 @@ pub fn create_overlay(vbox: &VBoxManage, folder: &Path, what: &str, chain: &[&Pa
     let name = unique_name(what, folder);
     let is_new = settings_in(folder).is_none();
     let cloned = vbox
-        .change(arguments::link(&settings(parent)?, CHECKPOINT, &name, folder))
+        .change(arguments::link(&settings(parent)?, moving::CHECKPOINT, &name, folder))
         .map(drop);
     if is_new {
         or_nothing(vbox, folder, cloned)
@@ -118,32 +116,8 @@ fn or_nothing(vbox: &VBoxManage, folder: &Path, result: Result<()>) -> Result<()
     })
 }
 
-/// Makes the powered-off machine in `from` a checkpoint in `to`, which must lie empty or not at all. On another file
-/// system it is copied. `from` is gone then.
-///
-/// # Errors
-/// When it still runs, `VirtualBox` fails or the user interrupts. Then a machine may lie in either folder, for
-/// [`remove`].
-pub fn keep(vbox: &VBoxManage, from: &Path, to: &Path, what: &str) -> Result<()> {
-    let context = || format!("keeping the machine in {} as a checkpoint", from.display());
-    settle(vbox, from)
-        .and_then(|()| strip(vbox, from))
-        .with_context(context)?;
-    let name = unique_name(what, to);
-    vbox.change(arguments::rename(&settings(from)?, &name))
-        .with_context(context)?;
-    fs::create_dir_all(to)?;
-    vbox.copy(arguments::move_to(&settings(from)?, to))
-        .with_context(context)?;
-    let kept = settings(to)?;
-    vbox.change(arguments::take_snapshot(&kept, CHECKPOINT))
-        .with_context(context)?;
-    sync(to).with_context(context)?;
-    fs::remove_dir_all(from).with_context(context)
-}
-
 /// Empties the drive, and lets VirtualBox forget the medium: it keeps a list of all that it ever saw.
-fn take_medium_out(vbox: &VBoxManage, machine: &Path) -> Result<()> {
+pub(super) fn take_medium_out(vbox: &VBoxManage, machine: &Path) -> Result<()> {
     let info = Info::parse(&vbox.ask(arguments::show(machine))?);
     if let Some(medium) = info.attached(CONTROLLER, MEDIUM_PORT) {
         vbox.change(arguments::detach_medium(machine))?;
@@ -153,48 +127,39 @@ fn take_medium_out(vbox: &VBoxManage, machine: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Moves the powered-off machine in `from` to `to`, which must lie empty or not at all, and names it after `what`.
+/// Writes all of the disk of the powered-off machine in `folder` to the new file `to`, as a VDI; its folder is for this
+/// alone.
 ///
 /// # Errors
-/// When it still runs, or `VirtualBox` fails.
-pub fn move_to(vbox: &VBoxManage, from: &Path, to: &Path, what: &str) -> Result<()> {
-    let context = || format!("moving the machine in {} to {}", from.display(), to.display());
-    settle(vbox, from).with_context(context)?;
-    let name = unique_name(what, to);
-    vbox.change(arguments::rename(&settings(from)?, &name))
-        .with_context(context)?;
-    fs::create_dir_all(to)?;
-    vbox.copy(arguments::move_to(&settings(from)?, to))
-        .with_context(context)?;
-    fs::remove_dir_all(from).with_context(context)
-}
-
-/// Writes all of the disk of the powered-off machine in `folder` to the new file `to`, as a VDI.
-///
-/// # Errors
-/// When `VirtualBox` fails or the user interrupts.
+/// When room is short, `VirtualBox` fails or the user interrupts; nothing is at `to` then.
 pub fn clone_whole(vbox: &VBoxManage, folder: &Path, to: &Path) -> Result<()> {
     let context = || format!("copying the disk of the machine in {}", folder.display());
     let info = show(vbox, folder).with_context(context)?;
     let disk = info
         .attached(CONTROLLER, DISK_PORT)
         .with_context(|| format!("the machine in {} has no disk", folder.display()))?;
-    vbox.copy(arguments::clone_disk(Path::new(disk), to))
+    let run_dir = to.parent().unwrap_or(to);
+    host::disk::require(run_dir, size_of_chain(vbox, Path::new(disk))?).with_context(context)?;
+    vbox.copy(arguments::clone_disk(Path::new(disk), to), run_dir)
         .with_context(context)?;
     // Its file alone is wanted.
     let _ = vbox.change(arguments::close_file(to));
     Ok(())
 }
 
-/// Waits until no process holds the machine: `VirtualBox` takes note of its end a little later.
-fn settle(vbox: &VBoxManage, folder: &Path) -> Result<()> {
-    Wait::new("the machine to end", END_LIMIT)
-        .cancel(vbox.cancel())
-        .until(|| Ok((!show(vbox, folder)?.state().is_alive()).then_some(())))
+/// How many bytes the files take on which `disk` lies, and its own: as many as a copy of all of it may take.
+fn size_of_chain(vbox: &VBoxManage, disk: &Path) -> Result<u64> {
+    let all = info::disks(&vbox.ask(arguments::list_disks())?);
+    let first = all.iter().filter(|known| known.file == disk);
+    let files = first.flat_map(|first| std::iter::once(first).chain(info::chain(&all, first)));
+    Ok(files
+        .filter_map(|known| std::fs::metadata(&known.file).ok())
+        .map(|data| data.len())
+        .sum())
 }
 
 /// Takes from a machine what is no part of a checkpoint: the medium, whose file may go, and the host's ports.
-fn strip(vbox: &VBoxManage, folder: &Path) -> Result<()> {
+pub(super) fn strip(vbox: &VBoxManage, folder: &Path) -> Result<()> {
     let machine = settings(folder)?;
     take_medium_out(vbox, &machine)?;
     let info = show(vbox, folder)?;
@@ -306,7 +271,7 @@ pub(super) fn files_in(folder: &Path, extension: &str) -> Result<Vec<PathBuf>> {
 }
 
 /// Waits until everything in `folder` has reached the host's disk.
-fn sync(folder: &Path) -> Result<()> {
+pub(super) fn sync(folder: &Path) -> Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         if path.is_dir() {

@@ -3,21 +3,19 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use fs_err as fs;
 
-use super::disks;
 use super::vboxmanage::VBoxManage;
+use super::{disks, moving};
 use crate::cancel::Cancel;
+use crate::host;
 use crate::machine::driver::{self, Features, Home};
-use crate::process::{self, CommandLine};
+use crate::machine::qemu::convert::{self, Conversion, ImageFormat};
 
 /// The name of a machine's folder.
 const FOLDER: &str = "virtualbox";
-
-/// Some GiB on a slow disk.
-const COPY_LIMIT: Duration = Duration::from_secs(1800);
 
 /// `VirtualBox`'s part.
 #[derive(Debug)]
@@ -31,6 +29,11 @@ fn vbox() -> Result<VBoxManage> {
     }
     let found = VBoxManage::find(&Cancel::default())?;
     Ok(FOUND.get_or_init(|| found).clone())
+}
+
+/// The same for work that the user may stop.
+fn of_user() -> Result<VBoxManage> {
+    vbox().map(|vbox| vbox.stopped_by(&Cancel::of_user()))
 }
 
 impl driver::Driver for Driver {
@@ -55,13 +58,13 @@ impl driver::Driver for Driver {
     }
 
     fn replace(&self, from: &Path, to: &Path, name: &str) -> Result<()> {
-        let vbox = vbox()?;
+        let vbox = of_user()?;
         disks::remove(&vbox, to)?;
-        disks::move_to(&vbox, from, to, name)
+        moving::move_to(&vbox, from, to, name)
     }
 
     fn keep(&self, from: &Path, to: &Path, name: &str, _: Option<&Path>) -> Result<()> {
-        disks::keep(&vbox()?, from, to, name)
+        moving::keep(&of_user()?, from, to, name)
     }
 
     fn remove(&self, disk: &Path) -> Result<()> {
@@ -76,14 +79,19 @@ impl driver::Driver for Driver {
     }
 
     fn as_qcow2(&self, disk: &Path, scratch: &Path) -> Result<PathBuf> {
-        let (whole, qcow2) = (scratch.join("whole.vdi"), scratch.join("whole.qcow2"));
-        disks::clone_whole(&vbox()?, disk, &whole)?;
-        let line = CommandLine::new("qemu-img", ["convert", "-f", "vdi", "-O", "qcow2"])
-            .arg(&whole)
-            .arg(&qcow2);
-        process::run(&line, COPY_LIMIT, &Cancel::default())
+        let (whole, qcow2) = (scratch.join("whole.vdi"), scratch.join("disk.qcow2"));
+        let vbox = of_user()?;
+        disks::clone_whole(&vbox, disk, &whole)?;
+        host::disk::require(scratch, fs::metadata(&whole)?.len())?;
+        let conversion = Conversion {
+            from: &whole,
+            driver: "vdi",
+            to: &qcow2,
+            format: ImageFormat::Working,
+        };
+        convert::convert(&conversion, vbox.cancel(), |_| ())
             .with_context(|| format!("converting the disk in {}", disk.display()))?;
-        fs_err::remove_file(whole)?;
+        fs::remove_file(whole)?;
         Ok(qcow2)
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal};
 
 use super::vboxmanage::VBoxManage;
-use super::{arguments, disks};
+use super::{arguments, disks, moving};
 use crate::cancel::Cancel;
 use crate::wait::Wait;
 
@@ -119,7 +119,7 @@ impl World {
         }
         .unwrap();
         let layer = self.place("layers").join(name);
-        disks::keep(&self.vbox, &work, &layer, name).unwrap();
+        moving::keep(&self.vbox, &work, &layer, name).unwrap();
         layer
     }
 }

@@ -142,7 +142,7 @@ fn the_medium_goes_with_its_file_when_the_machine_is_kept() {
     driver(&world, &boot).configure(&boot).unwrap();
     assert!(world.known().contains("installer.iso"));
     let layer = world.place("layers/install");
-    disks::keep(&world.vbox, &folder, &layer, "install").unwrap();
+    moving::keep(&world.vbox, &folder, &layer, "install").unwrap();
     std::fs::remove_file(&iso).unwrap();
     assert!(!world.known().contains("installer.iso"));
     let overlay = world.place("next");
