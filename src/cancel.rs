@@ -1,7 +1,7 @@
 //! Ctrl-C and SIGTERM as a flag that every wait and every transfer looks at.
 
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context as _, Result};
 

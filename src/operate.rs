@@ -1,5 +1,6 @@
 //! Starting and stopping a machine that is made.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -13,10 +14,16 @@ use crate::fault::{Cause, Fault};
 use crate::host;
 use crate::identity::{self, Identity};
 use crate::instance::{Instance, Phase, Record};
+use crate::machine::driver::Hypervisor;
 use crate::machine::{self, Boot, Credential, Durability, Forward, Machine, Stopped};
 use crate::paths::Paths;
 use crate::ssh::{Session, Target};
 use crate::stage::{Host, booted};
+use crate::wait;
+
+/// How often a guest is asked for its host key that may not have been told of it yet: with pauses that double from one
+/// second, for a minute.
+const TELLING: u32 = 7;
 
 /// How to log in to a machine as its user.
 ///
@@ -76,12 +83,23 @@ pub fn start(host: &Host, instance: &Instance, store: &Store, record: &mut Recor
     let mut machine = host.machine(&home);
     host.events.step(Stage::Verify, "booting");
     machine.start(&boot)?;
-    let session = booted::log_in(host, machine.as_mut(), &boot, &target(instance, record)?)
+    let session = log_in(host, record, machine.as_mut(), &boot, &target(instance, record)?)
         .or_else(|error| keep_foreign(instance, record, machine.as_mut(), error))?;
     machine.release()?;
     Ok(Started {
         session,
         is_fresh: true,
+    })
+}
+
+/// Logs in. The guest of an imported machine may show the host key that it made itself until it has been told of this
+/// host's.
+fn log_in(host: &Host, record: &Record, machine: &mut dyn Machine, boot: &Boot, target: &Target) -> Result<Session> {
+    let tells_late = record.imported && host.engine.features().tells_late;
+    let may_be_early =
+        |error: &anyhow::Error| Fault::of(error).is_some_and(|fault| tells_late && fault.cause == Cause::Verification);
+    wait::retry(TELLING, Duration::from_secs(1), &host.cancel, may_be_early, |_| {
+        booted::log_in(host, machine, boot, target)
     })
 }
 
@@ -148,19 +166,22 @@ fn boot(instance: &Instance, record: &Record) -> Boot {
     }
 }
 
-/// Refuses a machine that has no disk, or whose disk lies on a checkpoint that is gone or was made again.
+/// Refuses a machine that has no disk, or whose disk lies on a checkpoint that is gone or was made again; has its program
+/// know it otherwise.
 ///
 /// # Errors
-/// A [`Cause::Usage`] fault that says which.
+/// A [`Cause::Usage`] fault that says which; when the program fails.
 pub fn require_disk(instance: &Instance, store: &Store, record: &Record) -> Result<()> {
     let base = match record.phase {
         Phase::Failed(_) => &record.work_layer,
         Phase::Building(_) | Phase::Made => &record.layer,
     };
-    if record.imported && instance.live(record).disk().exists() {
-        return Ok(());
+    let home = instance.live(record);
+    let know = |below: &[PathBuf]| Hypervisor::of(&home.folder).driver().make_known(&home.disk(), below);
+    if record.imported && home.disk().exists() {
+        return know(&[]);
     }
-    let (Some(base), true) = (base, instance.live(record).disk().exists()) else {
+    let (Some(base), true) = (base, home.disk().exists()) else {
         let message = match record.phase {
             Phase::Building(stage) | Phase::Failed(stage) => {
                 format!("the machine {} is not made yet: {stage} did not finish", instance.name)
@@ -184,7 +205,13 @@ pub fn require_disk(instance: &Instance, store: &Store, record: &Record) -> Resu
                 .hint("PROVISION_CACHE_DIR must be as it was at `create`; if the checkpoint is gone, `provision create` makes the machine anew")
         );
     }
-    Ok(())
+    know(
+        &store
+            .chain(base)
+            .into_iter()
+            .map(|layer| layer.disk)
+            .collect::<Vec<_>>(),
+    )
 }
 
 /// Chooses the ports of a machine that does not run: those the user insists on, else those it had, else others.

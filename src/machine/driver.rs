@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
+use super::qemu::convert::ImageFormat;
 use super::{qemu, virtualbox};
 use crate::config::MachineChoice;
 
@@ -62,6 +63,8 @@ pub struct Features {
     pub boots_kernel: bool,
     /// What of it a guest keeps when it is installed, for the keys of checkpoints; nothing for QEMU, which came first.
     pub hardware: Option<&'static str>,
+    /// Whether what a guest's service manager is told may reach it after its SSH server has started.
+    pub tells_late: bool,
 }
 
 /// Where a machine lies and where it runs.
@@ -152,6 +155,21 @@ pub trait Driver: Sync {
     /// # Errors
     /// When the program fails.
     fn create(&self, disk: &Path, name: &str, gib: u64) -> Result<()>;
+
+    /// The format of an image that becomes a disk.
+    fn image_format(&self) -> ImageFormat;
+
+    /// Makes a disk of the image `image` of that format, which is gone then. `name` is its machine's.
+    ///
+    /// # Errors
+    /// When the program fails.
+    fn adopt(&self, image: &Path, disk: &Path, name: &str) -> Result<()>;
+
+    /// Has the program know a disk and those of the checkpoints `below` it, wherever they were when it last saw them.
+    ///
+    /// # Errors
+    /// When one is damaged, or the program fails.
+    fn make_known(&self, disk: &Path, below: &[PathBuf]) -> Result<()>;
 
     /// Makes a disk that holds what differs from the first of `chain`: the disks of a checkpoint and of all under it.
     ///

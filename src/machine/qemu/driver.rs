@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use fs_err as fs;
 
+use super::convert::ImageFormat;
 use super::image;
 use crate::machine::driver::{self, Features, Home};
 
@@ -20,6 +21,7 @@ impl driver::Driver for Driver {
         Features {
             boots_kernel: true,
             hardware: None,
+            tells_late: false,
         }
     }
 
@@ -29,6 +31,19 @@ impl driver::Driver for Driver {
 
     fn create(&self, disk: &Path, _: &str, gib: u64) -> Result<()> {
         image::create(disk, gib)
+    }
+
+    fn image_format(&self) -> ImageFormat {
+        ImageFormat::Working
+    }
+
+    fn adopt(&self, image: &Path, disk: &Path, _: &str) -> Result<()> {
+        Ok(fs::rename(image, disk)?)
+    }
+
+    /// QEMU finds what a disk lies on by the path in it.
+    fn make_known(&self, _: &Path, _: &[PathBuf]) -> Result<()> {
+        Ok(())
     }
 
     fn create_overlay(&self, disk: &Path, _: &str, chain: &[PathBuf]) -> Result<()> {

@@ -159,6 +159,11 @@ pub fn detach_medium(machine: &Path) -> Arguments {
     Args(port(machine, MEDIUM_PORT)).and(["--medium", "none"])
 }
 
+/// Empties the drive, whatever the guest thinks of that.
+pub fn eject_medium(machine: &Path) -> Arguments {
+    Args(port(machine, MEDIUM_PORT)).and(["--medium", "emptydrive", "--forceunmount"])
+}
+
 fn port(machine: &Path, port: u8) -> Arguments {
     let mut args = Args::about("storageattach", machine);
     args.flags(["--storagectl", CONTROLLER, "--device", "0"]);
@@ -308,6 +313,11 @@ pub fn relocate(uuid: &str, disk: &Path) -> Arguments {
 /// Lists machines at length: the settings file of one that is not accessible is told nowhere else.
 pub fn list_machines() -> Arguments {
     Args::new(["list", "--long", "vms"]).0
+}
+
+/// Lists installation media.
+pub fn list_media() -> Arguments {
+    Args::new(["list", "dvds"]).0
 }
 
 /// Lists disks.

@@ -24,8 +24,8 @@ use fs_err as fs;
 
 use super::arguments::{self, CONTROLLER, DISK_PORT, MEDIUM_PORT};
 use super::info::{self, Disk, Info, Known};
-use super::{known, moving};
 use super::vboxmanage::VBoxManage;
+use super::{keys, known, moving};
 use crate::fault::{Cause, Fault};
 use crate::host;
 use crate::key::digest;
@@ -73,6 +73,25 @@ pub fn show(vbox: &VBoxManage, folder: &Path) -> Result<Info> {
 /// # Errors
 /// When there is one already, or `VirtualBox` fails; nothing is left then.
 pub fn create(vbox: &VBoxManage, folder: &Path, what: &str, gib: u64) -> Result<()> {
+    create_with(vbox, folder, what, |disk| {
+        vbox.change(arguments::create_disk(disk, gib)).map(drop)
+    })
+}
+
+/// Makes a machine in `folder` whose disk is the VDI `image`, on the same file system, which is gone then.
+///
+/// # Errors
+/// When there is one already, or `VirtualBox` fails; nothing is left then, of the image neither.
+pub fn adopt(vbox: &VBoxManage, image: &Path, folder: &Path, what: &str) -> Result<()> {
+    create_with(vbox, folder, what, |disk| Ok(fs::rename(image, disk)?))
+}
+
+fn create_with(
+    vbox: &VBoxManage,
+    folder: &Path,
+    what: &str,
+    place_disk: impl FnOnce(&Path) -> Result<()>,
+) -> Result<()> {
     let context = || format!("creating the machine in {}", folder.display());
     let name = unique_name(what, folder);
     vbox.change(arguments::create(&name, folder, vbox.version()))
@@ -81,8 +100,8 @@ pub fn create(vbox: &VBoxManage, folder: &Path, what: &str, gib: u64) -> Result<
     let disk = settings.with_file_name("disk.vdi");
     let attached = vbox
         .change(arguments::controller(&settings))
-        .and_then(|_| vbox.change(arguments::create_disk(&disk, gib)))
-        .and_then(|_| vbox.change(arguments::attach_disk(&settings, &disk)));
+        .and_then(|_| place_disk(&disk))
+        .and_then(|()| vbox.change(arguments::attach_disk(&settings, &disk)));
     or_nothing(vbox, folder, attached.map(drop)).with_context(context)
 }
 
@@ -99,7 +118,7 @@ pub fn create_overlay(vbox: &VBoxManage, folder: &Path, what: &str, chain: &[&Pa
     let is_new = settings_in(folder).is_none();
     let cloned = vbox
         .change(arguments::link(&settings(parent)?, moving::CHECKPOINT, &name, folder))
-        .map(drop);
+        .and_then(|_| known::write_down(vbox, chain));
     if is_new {
         or_nothing(vbox, folder, cloned)
     } else {
@@ -151,7 +170,7 @@ pub fn clone_whole(vbox: &VBoxManage, folder: &Path, to: &Path) -> Result<()> {
 fn size_of_chain(vbox: &VBoxManage, disk: &Path) -> Result<u64> {
     let all = info::disks(&vbox.ask(arguments::list_disks())?);
     let first = all.iter().filter(|known| known.file == disk);
-    let files = first.flat_map(|first| std::iter::once(first).chain(info::chain(&all, first)));
+    let files = first.flat_map(|first| info::chain(&all, first));
     Ok(files
         .filter_map(|known| std::fs::metadata(&known.file).ok())
         .map(|data| data.len())
@@ -185,6 +204,7 @@ pub fn remove(vbox: &VBoxManage, folder: &Path) -> Result<()> {
         power_off(vbox, &settings).with_context(context)?;
         // A machine that cannot be shown has nothing in its drive.
         let _ = take_medium_out(vbox, &settings);
+        keys::forget(vbox, folder).with_context(context)?;
         if vbox.change(arguments::delete(&uuid)).is_err() {
             // Of a machine without files the first call has let go, though it fails.
             let _ = vbox.change(arguments::unregister(&uuid));

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use fs_err as fs;
 
 use super::vboxmanage::VBoxManage;
-use super::{disks, moving};
+use super::{disks, known, moving};
 use crate::cancel::Cancel;
 use crate::host;
 use crate::machine::driver::{self, Features, Home};
@@ -41,6 +41,7 @@ impl driver::Driver for Driver {
         Features {
             boots_kernel: false,
             hardware: Some("virtualbox"),
+            tells_late: true,
         }
     }
 
@@ -50,6 +51,21 @@ impl driver::Driver for Driver {
 
     fn create(&self, disk: &Path, name: &str, gib: u64) -> Result<()> {
         disks::create(&vbox()?, disk, name, gib)
+    }
+
+    fn image_format(&self) -> ImageFormat {
+        ImageFormat::Vdi
+    }
+
+    fn adopt(&self, image: &Path, disk: &Path, name: &str) -> Result<()> {
+        disks::adopt(&of_user()?, image, disk, name)
+    }
+
+    fn make_known(&self, disk: &Path, below: &[PathBuf]) -> Result<()> {
+        let chain: Vec<&Path> = std::iter::once(disk)
+            .chain(below.iter().map(PathBuf::as_path))
+            .collect();
+        known::know(&of_user()?, &chain)
     }
 
     fn create_overlay(&self, disk: &Path, name: &str, chain: &[PathBuf]) -> Result<()> {

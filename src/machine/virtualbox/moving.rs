@@ -83,7 +83,11 @@ fn length(folder: &Path) -> Result<u64> {
     let mut length = 0;
     for entry in fs::read_dir(folder)? {
         let (path, data) = entry.and_then(|entry| Ok((entry.path(), entry.metadata()?)))?;
-        length += if data.is_dir() { self::length(&path)? } else { data.len() };
+        length += if data.is_dir() {
+            self::length(&path)?
+        } else {
+            data.len()
+        };
     }
     Ok(length)
 }

@@ -51,6 +51,15 @@ impl World {
         end_service(&self.id);
     }
 
+    /// The same, with its lists lost.
+    pub(crate) fn forget(&self) {
+        self.restart();
+        let home = self.folder.path().join("home");
+        for name in ["VirtualBox.xml", "VirtualBox.xml-prev"] {
+            let _ = std::fs::remove_file(home.join(name));
+        }
+    }
+
     /// The same, with a home that knows nothing.
     pub(crate) fn move_home(&mut self) {
         self.restart();

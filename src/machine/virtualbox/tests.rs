@@ -7,7 +7,7 @@ use std::path::Path;
 use super::testing::World;
 use super::*;
 use crate::cancel::Cancel;
-use crate::machine::{DirectKernel, Forward};
+use crate::machine::{Credential, DirectKernel, Forward};
 
 const SIZE: Size = Size {
     cpus: 2,
@@ -112,6 +112,60 @@ fn a_machine_gets_what_the_boot_says_and_again_something_else() {
     // And no rule is left for the card that comes back.
     driver(&world, &second).configure(&second).unwrap();
     assert_eq!(disks::show(&world.vbox, &folder).unwrap().forwards().len(), 2);
+}
+
+/// What this host's keys would be.
+fn credentials(world: &World) -> Vec<Credential> {
+    let named = [
+        ("provision.authorized-keys", "ssh-ed25519 AAAA me\n"),
+        ("provision.host-key", "secret\n"),
+    ];
+    std::fs::create_dir_all(world.dir()).unwrap();
+    named
+        .map(|(name, text)| {
+            let file = world.place(name);
+            std::fs::write(&file, text).unwrap();
+            Credential { name, file }
+        })
+        .into()
+}
+
+#[test]
+fn keys_come_on_a_medium_that_nobody_else_may_read() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let world = World::new();
+    let folder = world.machine("m");
+    let boot = Boot {
+        credentials: credentials(&world),
+        ..boot(&folder)
+    };
+    let driver = driver(&world, &boot);
+    driver.configure(&boot).unwrap();
+    let medium = folder.join("keys.iso");
+    let info = disks::show(&world.vbox, &folder).unwrap();
+    assert_eq!(info.attached(CONTROLLER, MEDIUM_PORT), medium.to_str());
+    assert_eq!(std::fs::metadata(&medium).unwrap().permissions().mode() & 0o777, 0o600);
+    let mut read = Vec::new();
+    crate::media::iso::read_file(&medium, "host_key", &mut read).unwrap();
+    assert_eq!(read, b"secret\n");
+    // A start that fails takes it away, too.
+    keys::take_out(&world.vbox, &folder).unwrap();
+    assert!(!medium.exists());
+    assert!(!world.known().contains("keys.iso"));
+    // A machine that is to be told nothing has none.
+    driver.configure(&boot).unwrap();
+    let without = Boot {
+        credentials: Vec::new(),
+        ..boot
+    };
+    driver.configure(&without).unwrap();
+    assert!(!medium.exists());
+    assert_eq!(
+        disks::show(&world.vbox, &folder)
+            .unwrap()
+            .attached(CONTROLLER, MEDIUM_PORT),
+        None
+    );
 }
 
 #[test]
