@@ -290,6 +290,13 @@ impl Machine for VirtualBox {
         Ok(())
     }
 
+    fn hibernate(&mut self, _: &Path) -> Result<()> {
+        bail!(Fault::new(
+            Cause::Other,
+            "under VirtualBox no stage ends with a kept memory"
+        ))
+    }
+
     fn state(&mut self) -> Result<State> {
         let Some(guarded) = &mut self.guarded else {
             let runs = self.vm_state()?.is_alive();

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use super::disks;
 use super::vboxmanage::VBoxManage;
 use crate::cancel::Cancel;
-use crate::machine::driver::{self, Features, Home};
+use crate::fault::{Cause, Fault};
+use crate::machine::driver::{self, Features, Home, Moment};
 use crate::process::{self, CommandLine};
 
 /// The name of a machine's folder.
@@ -38,6 +39,7 @@ impl driver::Driver for Driver {
         Features {
             boots_kernel: false,
             hardware: Some("virtualbox"),
+            hibernates: false,
         }
     }
 
@@ -106,4 +108,21 @@ impl driver::Driver for Driver {
     fn end(&self, home: &Home) -> Result<()> {
         super::end_leftover(&vbox()?, &home.disk(), &home.run_dir)
     }
+
+    fn keep_moment(&self, _: &Home, _: &Moment, _: bool) -> Result<bool> {
+        bail!(no_moments())
+    }
+
+    fn go_back(&self, _: &Home, _: &Moment, _: bool) -> Result<()> {
+        bail!(no_moments())
+    }
+
+    fn sweep_moments(&self, _: &Home, _: &[Moment]) -> Result<()> {
+        Ok(())
+    }
+}
+
+fn no_moments() -> Fault {
+    Fault::new(Cause::Usage, "moments of a machine under VirtualBox cannot be kept yet")
+        .hint("`provision create --machine qemu --name NAME` makes one under QEMU")
 }
