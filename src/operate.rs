@@ -162,6 +162,7 @@ fn boot(instance: &Instance, record: &Record) -> Boot {
         ]),
         credentials: credentials(instance, record),
         durability: Durability::Kept,
+        memory: None,
         run_dir: home.run_dir,
     }
 }

@@ -13,6 +13,7 @@ pub mod info;
 mod keys;
 pub mod known;
 mod logs;
+mod moments;
 pub mod moving;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -78,6 +79,9 @@ impl VirtualBox {
     /// # Errors
     /// When `VirtualBox` refuses a value.
     fn configure(&self, boot: &Boot) -> Result<()> {
+        if boot.memory.is_some() {
+            return moments::configure(&self.vbox, &self.folder, self.size, boot.forwards.as_deref());
+        }
         let machine = disks::settings(&self.folder)?;
         if disks::show(&self.vbox, &self.folder)?.state() == VmState::Saved {
             self.vbox.change(arguments::discard_state(&machine))?;
@@ -292,12 +296,22 @@ impl Machine for VirtualBox {
         let _ = fs::remove_file(self.run_dir.join("screen.png"));
         self.durability = boot.durability;
         let cancel = self.vbox.cancel().clone();
-        let launched = vboxmanage::begin(&cancel, || self.launch(&line));
+        let mut launched = vboxmanage::begin(&cancel, || self.launch(&line));
+        if boot.memory.is_some() {
+            launched = launched.map_err(moments::stale);
+        }
         self.guarded = Some(launched.inspect_err(|_| {
             // The error at hand matters more.
             let _ = keys::take_out(&self.vbox, &self.folder);
         })?);
         Ok(())
+    }
+
+    fn hibernate(&mut self, _: &Path) -> Result<()> {
+        bail!(Fault::new(
+            Cause::Other,
+            "under VirtualBox no stage ends with a kept memory"
+        ))
     }
 
     fn state(&mut self) -> Result<State> {

@@ -42,6 +42,7 @@ pub fn with_guest<T>(
         forwards: Some(forwards.to_vec()),
         credentials: Vec::new(),
         durability: Durability::Scratch,
+        memory: None,
         run_dir: work.dir.clone(),
     };
     let mut machine = host.machine(&Home::of_stage(&work.dir));

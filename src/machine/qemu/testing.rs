@@ -74,6 +74,7 @@ impl Guest {
             forwards: None,
             credentials: Vec::new(),
             durability: Durability::Kept,
+            memory: None,
             run_dir: folder.path().to_owned(),
         };
         let line = CommandLine::new(qemu(), arguments::arguments(&boot, Accelerator::Tcg, SIZE));

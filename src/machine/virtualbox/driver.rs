@@ -8,10 +8,10 @@ use anyhow::{Context as _, Result};
 use fs_err as fs;
 
 use super::vboxmanage::VBoxManage;
-use super::{disks, known, moving};
+use super::{disks, known, moments, moving};
 use crate::cancel::Cancel;
 use crate::host;
-use crate::machine::driver::{self, Features, Home};
+use crate::machine::driver::{self, Features, Home, Moment};
 use crate::machine::qemu::convert::{self, Conversion, ImageFormat};
 
 /// The name of a machine's folder.
@@ -42,6 +42,7 @@ impl driver::Driver for Driver {
             boots_kernel: false,
             hardware: Some("virtualbox"),
             tells_late: true,
+            hibernates: false,
         }
     }
 
@@ -129,5 +130,22 @@ impl driver::Driver for Driver {
 
     fn end(&self, home: &Home) -> Result<()> {
         super::end_leftover(&vbox()?, &home.disk(), &home.run_dir)
+    }
+
+    fn keep_moment(&self, home: &Home, moment: &Moment, memory: bool) -> Result<bool> {
+        moments::keep(&vbox()?, &home.disk(), &moment.id, memory)
+    }
+
+    fn go_back(&self, home: &Home, moment: &Moment, memory: bool) -> Result<()> {
+        moments::go_back(&vbox()?, &home.disk(), &moment.id, memory)
+    }
+
+    fn sweep_moments(&self, home: &Home, kept: &[Moment]) -> Result<()> {
+        let disk = home.disk();
+        if !disk.exists() {
+            return Ok(());
+        }
+        let kept: Vec<_> = kept.iter().map(|moment| moment.id.as_str()).collect();
+        moments::sweep(&vbox()?, &disk, &kept)
     }
 }

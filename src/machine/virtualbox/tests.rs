@@ -25,6 +25,7 @@ fn boot(folder: &Path) -> Boot {
         forwards: Some(vec![Forward { host: 8443, guest: 443 }]),
         credentials: Vec::new(),
         durability: Durability::Scratch,
+        memory: None,
         run_dir,
     }
 }
@@ -90,6 +91,7 @@ fn a_machine_gets_what_the_boot_says_and_again_something_else() {
     let second = Boot {
         forwards: Some(forwards),
         durability: Durability::Kept,
+        memory: None,
         ..boot(&folder)
     };
     driver(&world, &second).configure(&second).unwrap();

@@ -19,6 +19,9 @@ use crate::wait::{self, Wait};
 /// stalls for ten.
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// Some GiB on a slow disk.
+const SLOW_LIMIT: Duration = Duration::from_secs(1800);
+
 /// How long a copy may take for a tenth of the disk, which is what is told of its progress: some GiB on a slow disk.
 const COPY_STALLED: Duration = Duration::from_secs(900);
 
@@ -186,6 +189,15 @@ impl VBoxManage {
     pub fn change(&self, args: Vec<OsString>) -> Result<String> {
         self.cancel.check()?;
         self.call(&self.line(&self.program, args), self.limit, &Cancel::default())
+    }
+
+    /// The same for what may write a machine's memory, or all of a disk.
+    ///
+    /// # Errors
+    /// With `VBoxManage`'s own message and a hint.
+    pub fn change_slowly(&self, args: Vec<OsString>) -> Result<String> {
+        self.cancel.check()?;
+        self.call(&self.line(&self.program, args), SLOW_LIMIT, &Cancel::default())
     }
 
     /// A call by which `VirtualBox`'s service copies a disk. Killed, `VBoxManage` would leave the service copying to the

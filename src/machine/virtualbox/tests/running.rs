@@ -1,5 +1,7 @@
 //! Machines that run: `VirtualBox` interprets their guests, boot sectors of a few bytes.
 
+mod moments;
+
 use std::process::{Child, Stdio};
 
 use super::*;
@@ -28,8 +30,12 @@ impl Guest {
     }
 
     fn start_as(world: World, boot: Boot, code: &[u8]) -> Self {
+        world.interpret(&boot.disk, code);
+        Self::start_made(world, boot)
+    }
+
+    fn start_made(world: World, boot: Boot) -> Self {
         let folder = &boot.disk.clone();
-        world.interpret(folder, code);
         let machine = VirtualBox::new(&world.vbox, SMALL, &boot.disk, &boot.run_dir);
         machine.configure(&boot).unwrap();
         drop(machine);
