@@ -24,6 +24,7 @@ use crate::instance::{self, Instance, Phase, Record};
 use crate::lock::Lock;
 use crate::machine::driver::Hypervisor;
 use crate::machine::qemu::convert::{self, Conversion, ImageFormat};
+use crate::moments;
 use crate::operate;
 use crate::paths::Paths;
 
@@ -230,6 +231,7 @@ fn make(wanted: &Import<'_>, image: &Image, instance: &Instance, work: &Path) ->
         accelerator: None,
         wish: AcceleratorChoice::default(),
         project: std::path::absolute(file).context("finding the image")?,
+        restoring: None,
     };
     operate::choose_ports(&mut record, &operate::ports_of_others(wanted.paths, instance)?)?;
     instance.clear_work_but(Some(Stage::Import))?;
@@ -237,12 +239,15 @@ fn make(wanted: &Import<'_>, image: &Image, instance: &Instance, work: &Path) ->
     if Hypervisor::of(instance.dir()) != Hypervisor::Qemu {
         instance.home().remove()?;
     }
+    moments::remove_all(instance)?;
     for of_the_former in [instance.run_dir(), instance.dir().join("logs")] {
         if of_the_former.exists() {
             fs::remove_dir_all(of_the_former)?;
         }
     }
-    fs::rename(&made, instance.disk())?;
+    Hypervisor::Qemu
+        .driver()
+        .replace(&made, &instance.disk(), instance.name.as_str())?;
     identity.copy_to(&instance.identity())?;
     // The record comes last: without it there is no machine.
     instance.remember(&record)?;

@@ -1,5 +1,6 @@
 //! Starting and stopping a machine that is made.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -14,9 +15,15 @@ use crate::host;
 use crate::identity::{self, Identity};
 use crate::instance::{Instance, Phase, Record};
 use crate::machine::{self, Boot, Credential, Durability, Forward, Machine, Stopped};
+use crate::moments;
 use crate::paths::Paths;
 use crate::ssh::{Session, Target};
 use crate::stage::{Host, booted};
+use crate::verify;
+use crate::wait::Wait;
+
+/// How long, on a real machine, the site may take after a boot.
+const SITE: u64 = 60;
 
 /// How to log in to a machine as its user.
 ///
@@ -48,6 +55,8 @@ pub struct Started {
     pub session: Session,
     /// Whether it did not run before.
     pub is_fresh: bool,
+    /// Whether it goes on from a kept memory, and has not booted.
+    pub from_memory: bool,
 }
 
 /// Logs in to a machine, which is started first unless it runs. Ports that were taken by somebody else since are
@@ -56,6 +65,20 @@ pub struct Started {
 /// # Errors
 /// When it was never made whole, lacks its checkpoint, does not come up, or a wanted port is taken.
 pub fn start(host: &Host, instance: &Instance, store: &Store, record: &mut Record) -> Result<Started> {
+    start_from(host, instance, store, record, None)
+}
+
+/// The same from a kept memory, where its disk is as it was then; it boots where the memory does not fit.
+///
+/// # Errors
+/// See [`start`].
+pub fn start_from(
+    host: &Host,
+    instance: &Instance,
+    store: &Store,
+    record: &mut Record,
+    memory: Option<&Path>,
+) -> Result<Started> {
     let home = instance.live(record);
     if home.runs() {
         home.resume()?;
@@ -63,8 +86,10 @@ pub fn start(host: &Host, instance: &Instance, store: &Store, record: &mut Recor
         return Ok(Started {
             session: session.watched_by(host.machine(&home).watcher()),
             is_fresh: false,
+            from_memory: false,
         });
     }
+    moments::settle(&host.events, instance, record)?;
     require_disk(instance, store, record)?;
     fs::create_dir_all(&home.run_dir)?;
     choose_ports(record, &[])?;
@@ -72,16 +97,20 @@ pub fn start(host: &Host, instance: &Instance, store: &Store, record: &mut Recor
     record.cpus = host.size.cpus;
     record.memory_mib = host.size.memory_mib;
     instance.remember(record)?;
-    let boot = boot(instance, record);
+    let mut boot = boot(instance, record);
+    boot.memory = memory.map(Path::to_owned);
     let mut machine = host.machine(&home);
-    host.events.step(Stage::Verify, "booting");
-    machine.start(&boot)?;
-    let session = booted::log_in(host, machine.as_mut(), &boot, &target(instance, record)?)
+    let from_memory = booted::begin(host, Stage::Verify, machine.as_mut(), &mut boot)?;
+    let mut session = booted::log_in(host, machine.as_mut(), &boot, &target(instance, record)?)
         .or_else(|error| keep_foreign(instance, record, machine.as_mut(), error))?;
+    if from_memory {
+        moments::renew(host, &mut session)?;
+    }
     machine.release()?;
     Ok(Started {
         session,
         is_fresh: true,
+        from_memory,
     })
 }
 
@@ -267,4 +296,21 @@ pub fn stop(host: &Host, instance: &Instance, record: &Record, force: bool, canc
         ));
     }
     Ok(())
+}
+
+/// Waits until the services have started; a site that does not come is told, but the machine runs.
+///
+/// # Errors
+/// When the user interrupts.
+pub fn wait_for_site(host: &Host, record: &Record) -> Result<()> {
+    let domain = record.login.domain();
+    host.events.step(Stage::Verify, format!("waiting for https://{domain}"));
+    let wait = Wait::new(format!("https://{domain} to answer"), host.patience(SITE)).cancel(&host.cancel);
+    match verify::wait_for_site(&record.login, record.https_port, wait) {
+        Err(error) if Fault::of(&error).is_some_and(|fault| fault.cause == Cause::Timeout) => {
+            host.events.warn(format!("the machine runs, but {error:#}"));
+            Ok(())
+        }
+        waited => waited,
+    }
 }
