@@ -15,7 +15,11 @@ pub mod list;
 pub mod logs;
 mod machine;
 pub mod plan;
+pub mod reset;
+pub mod restore;
 mod settings;
+pub mod snapshot;
+pub mod snapshots;
 pub mod ssh;
 pub mod start;
 pub mod status;
@@ -115,6 +119,19 @@ pub enum Command {
     Start(start::Args),
     /// Shut a machine down
     Stop(stop::Args),
+    /// Take a machine back to how `create` left it, running
+    ///
+    /// Goes on from the memory that was kept once the site had answered, which takes seconds. What was changed in the
+    /// machine since is lost.
+    Reset(reset::Args),
+    /// Keep how a machine is now: its disk and, if it runs, its memory
+    ///
+    /// The machine goes on. `provision restore NAME` takes it back there, `provision snapshot rm NAME` removes the snapshot.
+    Snapshot(snapshot::Args),
+    /// List a machine's snapshots
+    Snapshots(snapshots::Args),
+    /// Take a machine back to a snapshot; what it is now is lost
+    Restore(restore::Args),
     /// Open a shell in the guest, or run a command with a terminal
     Ssh(ssh::Args),
     /// Run a command in the guest and exit with its code
@@ -169,6 +186,10 @@ impl Command {
             Self::List(args) => args.run(app),
             Self::Start(args) => args.run(app),
             Self::Stop(args) => args.run(app),
+            Self::Reset(args) => args.run(app),
+            Self::Snapshot(args) => args.run(app),
+            Self::Snapshots(args) => args.run(app),
+            Self::Restore(args) => args.run(app),
             Self::Ssh(args) => args.run(app),
             Self::Logs(args) => args.run(app),
             Self::Url(args) => args.run(app),

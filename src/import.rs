@@ -25,6 +25,7 @@ use crate::lock::Lock;
 use crate::machine::driver::{Home, Hypervisor};
 use crate::machine::engine;
 use crate::machine::qemu::convert::{self, Conversion, ImageFormat};
+use crate::moments;
 use crate::operate;
 use crate::paths::Paths;
 
@@ -249,6 +250,7 @@ fn make(
         accelerator: None,
         wish: AcceleratorChoice::default(),
         project: std::path::absolute(file).context("finding the image")?,
+        restoring: None,
     };
     operate::choose_ports(&mut record, &operate::ports_of_others(wanted.paths, instance)?)?;
     instance.clear_work_but(Some(Stage::Import))?;
@@ -256,6 +258,7 @@ fn make(
     if Hypervisor::of(instance.dir()) != hypervisor {
         instance.home().remove()?;
     }
+    moments::remove_all(instance)?;
     for of_the_former in [instance.run_dir(), instance.dir().join("logs")] {
         if of_the_former.exists() {
             fs::remove_dir_all(of_the_former)?;

@@ -60,6 +60,7 @@ impl Source {
             );
         }
         operate::require_disk(instance, store, record)?;
+        operate::make_known(instance, store, record)?;
         Ok(Self {
             name: name.to_string(),
             what: format!("the machine {name}"),

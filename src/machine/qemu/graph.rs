@@ -52,9 +52,18 @@ fn find(devices: &Value) -> Option<Written> {
     let inserted = &devices.as_array()?.iter().find(is_disk)?["inserted"];
     Some(Written {
         node: inserted["node-name"].as_str()?.to_owned(),
-        file: inserted["file"].as_str()?.into(),
+        file: path(inserted["file"].as_str()?)?,
         no_flush: inserted["cache"]["no-flush"].as_bool().unwrap_or(false),
     })
+}
+
+/// The path in what QEMU calls a file's name: JSON where it was told more than that.
+fn path(name: &str) -> Option<PathBuf> {
+    let Some(options) = name.strip_prefix("json:") else {
+        return Some(name.into());
+    };
+    let options: Value = serde_json::from_str(options).ok()?;
+    Some(options["file"]["filename"].as_str()?.into())
 }
 
 /// From now on the guest writes to `overlay`, an empty disk on top of `below`, which stays as it is.
@@ -110,5 +119,8 @@ mod tests {
         );
         assert!(disk.no_flush);
         assert_eq!(find(&json!([])), None);
+        let name =
+            r#"json:{"backing": {"driver": "qcow2"}, "file": {"driver": "file", "filename": "/m/disk-1.qcow2"}}"#;
+        assert_eq!(path(name), Some("/m/disk-1.qcow2".into()));
     }
 }
