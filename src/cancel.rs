@@ -1,11 +1,14 @@
 //! Ctrl-C and SIGTERM as a flag that every wait and every transfer looks at.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context as _, Result};
 
 use crate::fault::{Cause, Fault};
+
+/// The flag that the signals raise.
+static OF_USER: OnceLock<Cancel> = OnceLock::new();
 
 /// A shared flag: has the user asked to stop?
 #[derive(Debug, Clone, Default)]
@@ -27,7 +30,13 @@ impl Cancel {
                 .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&flag)))
                 .context("installing the signal handlers")?;
         }
-        Ok(Self(flag))
+        Ok(OF_USER.get_or_init(|| Self(flag)).clone())
+    }
+
+    /// The flag that this process's signals raise, for what has none handed down; one that nobody raises before there
+    /// is any.
+    pub fn of_user() -> Self {
+        OF_USER.get().cloned().unwrap_or_default()
     }
 
     /// Raises the flag, for work that this program itself gives up.

@@ -15,7 +15,11 @@ pub mod list;
 pub mod logs;
 mod machine;
 pub mod plan;
+pub mod reset;
+pub mod restore;
 mod settings;
+pub mod snapshot;
+pub mod snapshots;
 pub mod ssh;
 pub mod start;
 pub mod status;
@@ -30,7 +34,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::fault::{Cause, Fault};
-use crate::process::guardian;
+use crate::process::guardian::{self, Ending};
 pub use app::App;
 pub use machine::Machine;
 pub use settings::Settings;
@@ -115,6 +119,19 @@ pub enum Command {
     Start(start::Args),
     /// Shut a machine down
     Stop(stop::Args),
+    /// Take a machine back to how `create` left it, running
+    ///
+    /// Goes on from the memory that was kept once the site had answered, which takes seconds. What was changed in the
+    /// machine since is lost.
+    Reset(reset::Args),
+    /// Keep how a machine is now: its disk and, if it runs, its memory
+    ///
+    /// The machine goes on. `provision restore NAME` takes it back there, `provision snapshot rm NAME` removes the snapshot.
+    Snapshot(snapshot::Args),
+    /// List a machine's snapshots
+    Snapshots(snapshots::Args),
+    /// Take a machine back to a snapshot; what it is now is lost
+    Restore(restore::Args),
     /// Open a shell in the guest, or run a command with a terminal
     Ssh(ssh::Args),
     /// Run a command in the guest and exit with its code
@@ -144,6 +161,9 @@ pub enum Command {
     /// Run a machine's program for as long as the process at the other end of standard input lives
     #[command(name = guardian::SUBCOMMAND, hide = true)]
     Guard {
+        /// Whether it is interrupted rather than killed.
+        #[arg(long)]
+        interrupt: bool,
         /// Where its PID and output are kept.
         run_dir: PathBuf,
         /// The program and its arguments.
@@ -166,6 +186,10 @@ impl Command {
             Self::List(args) => args.run(app),
             Self::Start(args) => args.run(app),
             Self::Stop(args) => args.run(app),
+            Self::Reset(args) => args.run(app),
+            Self::Snapshot(args) => args.run(app),
+            Self::Snapshots(args) => args.run(app),
+            Self::Restore(args) => args.run(app),
             Self::Ssh(args) => args.run(app),
             Self::Logs(args) => args.run(app),
             Self::Url(args) => args.run(app),
@@ -176,7 +200,14 @@ impl Command {
             Self::Doctor(args) => args.run(app),
             Self::Cache(args) => args.run(app),
             Self::Guests(args) => args.run(app),
-            Self::Guard { run_dir, program } => return guardian::guard(run_dir, program),
+            Self::Guard {
+                interrupt,
+                run_dir,
+                program,
+            } => {
+                let ending = if *interrupt { Ending::Interrupt } else { Ending::Kill };
+                return guardian::guard(run_dir, program, ending);
+            }
         };
         done.map(|()| ExitCode::SUCCESS)
     }

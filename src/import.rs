@@ -15,15 +15,17 @@ use fs_err as fs;
 
 use self::header::Kind;
 use crate::cancel::Cancel;
-use crate::config::{AcceleratorChoice, Login, MachineName, Ports, value};
+use crate::config::{AcceleratorChoice, Login, MachineChoice, MachineName, Ports, value};
 use crate::event::{Event, Events, Stage, Unit};
 use crate::fault::{Cause, Fault};
 use crate::host;
 use crate::identity::Identity;
 use crate::instance::{self, Instance, Phase, Record};
 use crate::lock::Lock;
-use crate::machine::driver::Hypervisor;
+use crate::machine::driver::{Home, Hypervisor};
+use crate::machine::engine;
 use crate::machine::qemu::convert::{self, Conversion, ImageFormat};
+use crate::moments;
 use crate::operate;
 use crate::paths::Paths;
 
@@ -49,6 +51,8 @@ pub struct Import<'a> {
     pub default_login: Option<Login>,
     /// The folder with the keys that open it, if they are not this host's own.
     pub identity: Option<&'a Path>,
+    /// What is to run the machine.
+    pub program: MachineChoice,
     /// Virtual CPUs.
     pub cpus: Option<u32>,
     /// Memory in MiB.
@@ -76,6 +80,12 @@ enum Image {
 pub fn import(wanted: &Import<'_>) -> Result<(Instance, Record)> {
     let start = Instant::now();
     let image = kind(wanted.file)?;
+    let hypervisor = engine::program(
+        wanted.program,
+        AcceleratorChoice::default(),
+        &wanted.paths.cache,
+        wanted.cancel,
+    )?;
     let instance = Instance::new(wanted.paths, wanted.name);
     sweep(wanted.paths, &instance)?;
     let lock = instance.lock()?;
@@ -93,7 +103,7 @@ pub fn import(wanted: &Import<'_>) -> Result<(Instance, Record)> {
         instance: &instance,
         _lock: lock,
     };
-    let record = make(wanted, &image, &instance, &work.dir)?;
+    let record = make(wanted, &image, &instance, &work.dir, hypervisor)?;
     drop(work);
     wanted.events.emit(Event::StageDone {
         stage: Stage::Import,
@@ -113,6 +123,7 @@ struct Work<'a> {
 impl Drop for Work<'_> {
     fn drop(&mut self) {
         // What cannot be removed now is by the next import.
+        let _ = Home::of_stage(&self.dir).remove();
         let _ = fs::remove_dir_all(&self.dir);
         if self.is_new && !matches!(self.instance.record(), Ok(Some(_))) {
             let _ = fs::remove_dir_all(self.instance.dir());
@@ -179,7 +190,14 @@ fn refuse_what_is_there(instance: &Instance, before: Option<&Record>, force: boo
     Ok(())
 }
 
-fn make(wanted: &Import<'_>, image: &Image, instance: &Instance, work: &Path) -> Result<Record> {
+fn make(
+    wanted: &Import<'_>,
+    image: &Image,
+    instance: &Instance,
+    work: &Path,
+    hypervisor: Hypervisor,
+) -> Result<Record> {
+    let driver = hypervisor.driver();
     let (events, file) = (wanted.events, wanted.file);
     let described;
     let (disk, kind) = match image {
@@ -201,8 +219,10 @@ fn make(wanted: &Import<'_>, image: &Image, instance: &Instance, work: &Path) ->
             (unpacked.disk, Kind::Vmdk)
         }
     };
-    let made = work.join("disk.qcow2");
-    convert(wanted, &disk, kind, &made)?;
+    let converted = work.join("converted");
+    convert(wanted, &disk, kind, &converted, driver.image_format())?;
+    let (made, name) = (driver.disk_in(work), instance.name.to_string());
+    driver.adopt(&converted, &made, &name)?;
     let login = login(wanted, described.as_ref())?;
     let identity = match wanted.identity {
         Some(folder) => Identity::load(folder)?,
@@ -226,23 +246,25 @@ fn make(wanted: &Import<'_>, image: &Image, instance: &Instance, work: &Path) ->
         wanted_ports: wanted.ports,
         cpus: wanted.cpus.or(cpus).unwrap_or(CPUS),
         memory_mib: wanted.memory_mib.or(memory_mib).unwrap_or(MEMORY_MIB),
-        machine: Hypervisor::Qemu,
+        machine: hypervisor,
         accelerator: None,
         wish: AcceleratorChoice::default(),
         project: std::path::absolute(file).context("finding the image")?,
+        restoring: None,
     };
     operate::choose_ports(&mut record, &operate::ports_of_others(wanted.paths, instance)?)?;
     instance.clear_work_but(Some(Stage::Import))?;
-    // A qcow2 is replaced by the rename.
-    if Hypervisor::of(instance.dir()) != Hypervisor::Qemu {
+    // A disk of the same kind is replaced.
+    if Hypervisor::of(instance.dir()) != hypervisor {
         instance.home().remove()?;
     }
+    moments::remove_all(instance)?;
     for of_the_former in [instance.run_dir(), instance.dir().join("logs")] {
         if of_the_former.exists() {
             fs::remove_dir_all(of_the_former)?;
         }
     }
-    fs::rename(&made, instance.disk())?;
+    driver.replace(&made, &driver.disk_in(instance.dir()), &name)?;
     identity.copy_to(&instance.identity())?;
     // The record comes last: without it there is no machine.
     instance.remember(&record)?;
@@ -262,7 +284,7 @@ fn login(wanted: &Import<'_>, described: Option<&ovf::Described>) -> Result<Logi
     })
 }
 
-fn convert(wanted: &Import<'_>, disk: &Path, kind: Kind, made: &Path) -> Result<()> {
+fn convert(wanted: &Import<'_>, disk: &Path, kind: Kind, made: &Path, format: ImageFormat) -> Result<()> {
     header::require_alone(disk, kind)?;
     let damaged = || Fault::new(Cause::Verification, format!("{} is damaged", wanted.file.display()));
     if !convert::is_sound(disk, kind.driver(), wanted.cancel)? {
@@ -270,14 +292,14 @@ fn convert(wanted: &Import<'_>, disk: &Path, kind: Kind, made: &Path) -> Result<
     }
     let parts = convert::map(disk, kind.driver(), wanted.cancel).with_context(damaged)?;
     let folder = made.parent().unwrap_or(made);
-    host::disk::require(folder, convert::in_blocks(&parts, ImageFormat::Working.unit()) + TABLES)?;
+    host::disk::require(folder, convert::in_blocks(&parts, format.unit()) + TABLES)?;
     let total = convert::data(&parts);
     wanted.events.step(Stage::Import, "converting");
     let conversion = Conversion {
         from: disk,
         driver: kind.driver(),
         to: made,
-        format: ImageFormat::Working,
+        format,
     };
     convert::convert(&conversion, wanted.cancel, |hundredths| {
         wanted.events.emit(Event::Progress {

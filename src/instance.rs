@@ -3,8 +3,9 @@
 //! ```text
 //! machines/NAME/machine.json    the record: what it is made of, its ports, where its disk is
 //! machines/NAME/lock            held while a command changes the machine
-//! machines/NAME/disk.qcow2      what the machine wrote since `create`; an overlay on the last checkpoint (QEMU), or
+//! machines/NAME/disk*.qcow2     what the machine wrote since `create`; an overlay on the last checkpoint (QEMU), or
 //! machines/NAME/virtualbox/     the same as a linked clone (VirtualBox)
+//! machines/NAME/moments/        moments that are kept, with memory or without
 //! machines/NAME/identity/       the key pairs and the password of its login (0600)
 //! machines/NAME/run/            QEMU's socket, PID, message log and the console of the last start
 //! machines/NAME/work/STAGE/     a stage being run: its disk and logs; gone when it is done
@@ -88,6 +89,9 @@ pub struct Record {
     pub wish: AcceleratorChoice,
     /// The project folder on the host.
     pub project: PathBuf,
+    /// The kept moment, by its folder's name, whose disk the machine is about to get.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restoring: Option<String>,
 }
 
 impl Record {

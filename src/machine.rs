@@ -32,6 +32,8 @@ pub struct Boot {
     pub credentials: Vec<Credential>,
     /// Whether the disk must survive a crash of the host.
     pub durability: Durability,
+    /// The folder of a kept memory to go on from instead of booting; the disk is as it was then.
+    pub memory: Option<PathBuf>,
     /// Folder for the machine's socket, logs and PID; must exist.
     pub run_dir: PathBuf,
 }
@@ -104,6 +106,18 @@ pub struct Activity {
     pub disk_read: u64,
 }
 
+/// Why a machine cannot go on from a kept memory, in words.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct StaleMemory(pub String);
+
+impl StaleMemory {
+    /// The one in `error`'s chain.
+    pub fn of(error: &anyhow::Error) -> Option<&Self> {
+        error.downcast_ref::<Self>()
+    }
+}
+
 /// A look at a machine that may be taken while something else is done with it: an error once the guest cannot go on,
 /// because the machine has ended or the host's disk is full.
 pub type Watcher = Box<dyn FnMut() -> Result<()>>;
@@ -113,8 +127,15 @@ pub trait Machine {
     /// Starts it. It ends with this process unless it is released.
     ///
     /// # Errors
-    /// With the driver's own message when it does not come up.
+    /// With the driver's own message when it does not come up. A [`StaleMemory`] when it cannot go on from
+    /// [`Boot::memory`]: nothing has run then, the disk is untouched, and it can be started without.
     fn start(&mut self, boot: &Boot) -> Result<()>;
+
+    /// Keeps its memory in `folder` and ends it: its disk is as the guest last saw it.
+    ///
+    /// # Errors
+    /// When the memory cannot be kept; it runs on then.
+    fn hibernate(&mut self, folder: &Path) -> Result<()>;
 
     /// Whether it runs.
     ///

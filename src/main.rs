@@ -16,6 +16,7 @@ mod key;
 mod lock;
 mod machine;
 mod media;
+mod moments;
 mod operate;
 mod paths;
 mod pipeline;

@@ -1,22 +1,34 @@
 //! Starting and stopping a machine that is made.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 use fs_err as fs;
 
 use crate::cancel::Cancel;
-use crate::checkpoint::Store;
+use crate::checkpoint::{Base, Store};
 use crate::config::Ports;
 use crate::event::Stage;
 use crate::fault::{Cause, Fault};
 use crate::host;
 use crate::identity::{self, Identity};
 use crate::instance::{Instance, Phase, Record};
+use crate::machine::driver::Hypervisor;
 use crate::machine::{self, Boot, Credential, Durability, Forward, Machine, Stopped};
+use crate::moments;
 use crate::paths::Paths;
 use crate::ssh::{Session, Target};
 use crate::stage::{Host, booted};
+use crate::verify;
+use crate::wait::{self, Wait};
+
+/// How often a guest is asked for its host key that may not have been told of it yet: with pauses that double from one
+/// second, for a minute.
+const TELLING: u32 = 7;
+
+/// How long, on a real machine, the site may take after a boot.
+const SITE: u64 = 60;
 
 /// How to log in to a machine as its user.
 ///
@@ -48,6 +60,8 @@ pub struct Started {
     pub session: Session,
     /// Whether it did not run before.
     pub is_fresh: bool,
+    /// Whether it goes on from a kept memory, and has not booted.
+    pub from_memory: bool,
 }
 
 /// Logs in to a machine, which is started first unless it runs. Ports that were taken by somebody else since are
@@ -56,6 +70,20 @@ pub struct Started {
 /// # Errors
 /// When it was never made whole, lacks its checkpoint, does not come up, or a wanted port is taken.
 pub fn start(host: &Host, instance: &Instance, store: &Store, record: &mut Record) -> Result<Started> {
+    start_from(host, instance, store, record, None)
+}
+
+/// The same from a kept memory, where its disk is as it was then; it boots where the memory does not fit.
+///
+/// # Errors
+/// See [`start`].
+pub fn start_from(
+    host: &Host,
+    instance: &Instance,
+    store: &Store,
+    record: &mut Record,
+    memory: Option<&Path>,
+) -> Result<Started> {
     let home = instance.live(record);
     if home.runs() {
         home.resume()?;
@@ -63,8 +91,11 @@ pub fn start(host: &Host, instance: &Instance, store: &Store, record: &mut Recor
         return Ok(Started {
             session: session.watched_by(host.machine(&home).watcher()),
             is_fresh: false,
+            from_memory: false,
         });
     }
+    make_known(instance, store, record)?;
+    moments::settle(&host.events, instance, record)?;
     require_disk(instance, store, record)?;
     fs::create_dir_all(&home.run_dir)?;
     choose_ports(record, &[])?;
@@ -72,16 +103,32 @@ pub fn start(host: &Host, instance: &Instance, store: &Store, record: &mut Recor
     record.cpus = host.size.cpus;
     record.memory_mib = host.size.memory_mib;
     instance.remember(record)?;
-    let boot = boot(instance, record);
+    let mut boot = boot(instance, record);
+    boot.memory = memory.map(Path::to_owned);
     let mut machine = host.machine(&home);
     host.events.step(Stage::Verify, "booting");
-    machine.start(&boot)?;
-    let session = booted::log_in(host, machine.as_mut(), &boot, &target(instance, record)?)
+    let from_memory = booted::begin(host, Stage::Verify, machine.as_mut(), &mut boot)?;
+    let mut session = log_in(host, record, machine.as_mut(), &boot, &target(instance, record)?)
         .or_else(|error| keep_foreign(instance, record, machine.as_mut(), error))?;
+    if from_memory {
+        moments::renew(host, &mut session)?;
+    }
     machine.release()?;
     Ok(Started {
         session,
         is_fresh: true,
+        from_memory,
+    })
+}
+
+/// Logs in. The guest of an imported machine may show the host key that it made itself until it has been told of this
+/// host's.
+fn log_in(host: &Host, record: &Record, machine: &mut dyn Machine, boot: &Boot, target: &Target) -> Result<Session> {
+    let tells_late = record.imported && host.engine.features().tells_late;
+    let may_be_early =
+        |error: &anyhow::Error| Fault::of(error).is_some_and(|fault| tells_late && fault.cause == Cause::Verification);
+    wait::retry(TELLING, Duration::from_secs(1), &host.cancel, may_be_early, |_| {
+        booted::log_in(host, machine, boot, target)
     })
 }
 
@@ -144,6 +191,7 @@ fn boot(instance: &Instance, record: &Record) -> Boot {
         ]),
         credentials: credentials(instance, record),
         durability: Durability::Kept,
+        memory: None,
         run_dir: home.run_dir,
     }
 }
@@ -153,14 +201,10 @@ fn boot(instance: &Instance, record: &Record) -> Boot {
 /// # Errors
 /// A [`Cause::Usage`] fault that says which.
 pub fn require_disk(instance: &Instance, store: &Store, record: &Record) -> Result<()> {
-    let base = match record.phase {
-        Phase::Failed(_) => &record.work_layer,
-        Phase::Building(_) | Phase::Made => &record.layer,
-    };
     if record.imported && instance.live(record).disk().exists() {
         return Ok(());
     }
-    let (Some(base), true) = (base, instance.live(record).disk().exists()) else {
+    let (Some(base), true) = (base(record), instance.live(record).disk().exists()) else {
         let message = match record.phase {
             Phase::Building(stage) | Phase::Failed(stage) => {
                 format!("the machine {} is not made yet: {stage} did not finish", instance.name)
@@ -185,6 +229,29 @@ pub fn require_disk(instance: &Instance, store: &Store, record: &Record) -> Resu
         );
     }
     Ok(())
+}
+
+/// The checkpoint under the disk of a machine that would run now.
+fn base(record: &Record) -> Option<&Base> {
+    match record.phase {
+        Phase::Failed(_) => record.work_layer.as_ref(),
+        Phase::Building(_) | Phase::Made => record.layer.as_ref(),
+    }
+}
+
+/// Has the machine's program know its disk and the checkpoints under it, wherever it was when it last saw them.
+///
+/// # Errors
+/// When one is damaged, or the program fails.
+pub fn make_known(instance: &Instance, store: &Store, record: &Record) -> Result<()> {
+    let home = instance.live(record);
+    let disk = home.disk();
+    if !disk.exists() {
+        return Ok(());
+    }
+    let below = base(record).map(|base| store.chain(base)).unwrap_or_default();
+    let below: Vec<PathBuf> = below.into_iter().map(|layer| layer.disk).collect();
+    Hypervisor::of(&home.folder).driver().make_known(&disk, &below)
 }
 
 /// Chooses the ports of a machine that does not run: those the user insists on, else those it had, else others.
@@ -266,4 +333,21 @@ pub fn stop(host: &Host, instance: &Instance, record: &Record, force: bool, canc
         ));
     }
     Ok(())
+}
+
+/// Waits until the services have started; a site that does not come is told, but the machine runs.
+///
+/// # Errors
+/// When the user interrupts.
+pub fn wait_for_site(host: &Host, record: &Record) -> Result<()> {
+    let domain = record.login.domain();
+    host.events.step(Stage::Verify, format!("waiting for https://{domain}"));
+    let wait = Wait::new(format!("https://{domain} to answer"), host.patience(SITE)).cancel(&host.cancel);
+    match verify::wait_for_site(&record.login, record.https_port, wait) {
+        Err(error) if Fault::of(&error).is_some_and(|fault| fault.cause == Cause::Timeout) => {
+            host.events.warn(format!("the machine runs, but {error:#}"));
+            Ok(())
+        }
+        waited => waited,
+    }
 }

@@ -18,6 +18,7 @@ use crate::fault::{Cause, Fault};
 use crate::instance::{self, Instance, Phase, Record};
 use crate::machine;
 use crate::machine::driver::{Home, Hypervisor};
+use crate::moments;
 use crate::operate;
 use crate::paths::Paths;
 use crate::plan::{Plan, Planned};
@@ -51,7 +52,8 @@ pub fn create(creation: &Creation<'_>) -> Result<()> {
             .note("another provision removes checkpoints; waiting for it");
     })?;
     instance::register(&paths.cache, &paths.machines)?;
-    let record = record(creation, &instance)?;
+    let mut record = record(creation, &instance)?;
+    moments::settle(&host.events, &instance, &mut record)?;
     // What is cheap to get wrong is read first: nobody wants to hear of a bad link after a long download.
     let parts = Parts::gather(config, paths)?;
     instance.remember(&record)?;
@@ -121,6 +123,7 @@ fn record(creation: &Creation<'_>, instance: &Instance) -> Result<Record> {
         accelerator: host.engine.accelerator(),
         wish: config.machine.accelerator,
         project: config.project.dir.clone(),
+        restoring: None,
     });
     record.guest.clone_from(&config.guest);
     record.project.clone_from(&config.project.dir);
@@ -244,6 +247,7 @@ impl Run<'_> {
             home.remove()?;
         }
         driver.replace(&made, &driver.disk_in(&home.folder), &name)?;
+        moments::forget_created(&self.instance)?;
         fs::remove_dir_all(&new.folder)?;
         self.place_identity(materials)?;
         self.record.machine = hypervisor;
@@ -292,6 +296,7 @@ impl Run<'_> {
             https_port: self.record.https_port,
             is_fresh: started.is_fresh,
         };
-        stage::verify::run(host, &mut started.session, &machine)
+        stage::verify::run(host, &mut started.session, &machine)?;
+        moments::keep_created(host, &self.instance, &self.record)
     }
 }

@@ -12,8 +12,8 @@ use super::App;
 use crate::checkpoint::{Base, Layer, Store};
 use crate::fault::{Cause, Fault};
 use crate::instance::Instance;
-use crate::media;
 use crate::report::{self, Output, Paint};
+use crate::{media, moments};
 
 /// The arguments of `cache`.
 #[derive(Debug, Clone, clap::Args)]
@@ -104,7 +104,8 @@ impl Contents {
         let mut used = BTreeSet::new();
         for instance in Instance::all_of_cache(&app.paths)? {
             let Some(record) = instance.record()? else { continue };
-            for base in record.layer.iter().chain(&record.work_layer) {
+            let moments = moments::bases(&instance)?;
+            for base in record.layer.iter().chain(&record.work_layer).chain(&moments) {
                 used.extend(store.chain(base).into_iter().map(|layer| layer.manifest.base));
             }
         }

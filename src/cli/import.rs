@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::App;
-use crate::config::{self, Login, MachineName, Ports, value};
+use crate::config::{self, Login, MachineChoice, MachineName, Ports, value};
 use crate::host;
 use crate::import::{self, Import};
 use crate::report::{Output, Paint};
@@ -26,6 +26,15 @@ pub struct Args {
     /// The folder `identity` of the machine that was exported, for an image that is not sealed and comes from another host
     #[arg(long, value_name = "FOLDER")]
     pub identity: Option<PathBuf>,
+    /// What is to run it [default: auto, as for `create`]
+    #[arg(
+        long,
+        value_name = "auto|qemu|virtualbox",
+        env = "PROVISION_MACHINE",
+        hide_env_values = true,
+        hide_possible_values = true
+    )]
+    pub machine: Option<MachineChoice>,
     /// Virtual CPUs [default: as the OVA says, else 2]
     #[arg(long, value_name = "N", value_parser = value::cpus)]
     pub cpus: Option<u32>,
@@ -80,6 +89,7 @@ impl Args {
             login: self.login.as_ref(),
             default_login: config::host_user().and_then(|user| Login::try_from(user).ok()),
             identity: self.identity.as_deref(),
+            program: self.machine.unwrap_or_default(),
             cpus: self.cpus,
             memory_mib: self.memory,
             ports: Ports {

@@ -4,16 +4,9 @@ use anyhow::Result;
 
 use super::{App, Machine};
 use crate::checkpoint::Store;
-use crate::event::{Event, Stage};
-use crate::fault::{Cause, Fault};
-use crate::instance::{Phase, Record};
+use crate::event::Event;
+use crate::instance::Phase;
 use crate::operate;
-use crate::stage::Host;
-use crate::verify;
-use crate::wait::Wait;
-
-/// How long, on a real machine, the site may take after a boot.
-const SITE: u64 = 60;
 
 /// The arguments of `start`.
 #[derive(Debug, Clone, clap::Args)]
@@ -39,7 +32,7 @@ impl Args {
             app.events
                 .warn("its last `create` did not end well: `provision status` tells where it stopped");
         } else if started.is_fresh {
-            wait_for_site(&host, &record)?;
+            operate::wait_for_site(&host, &record)?;
         }
         app.events.emit(Event::Ready {
             name: instance.name.to_string(),
@@ -48,19 +41,5 @@ impl Args {
             ssh_port: record.ssh_port,
         });
         Ok(())
-    }
-}
-
-/// Waits until the services have started; a site that does not come is told, but the machine runs.
-fn wait_for_site(host: &Host, record: &Record) -> Result<()> {
-    let domain = record.login.domain();
-    host.events.step(Stage::Verify, format!("waiting for https://{domain}"));
-    let wait = Wait::new(format!("https://{domain} to answer"), host.patience(SITE)).cancel(&host.cancel);
-    match verify::wait_for_site(&record.login, record.https_port, wait) {
-        Err(error) if Fault::of(&error).is_some_and(|fault| fault.cause == Cause::Timeout) => {
-            host.events.warn(format!("the machine runs, but {error:#}"));
-            Ok(())
-        }
-        waited => waited,
     }
 }

@@ -60,6 +60,7 @@ impl Source {
             );
         }
         operate::require_disk(instance, store, record)?;
+        operate::make_known(instance, store, record)?;
         Ok(Self {
             name: name.to_string(),
             what: format!("the machine {name}"),
@@ -82,6 +83,9 @@ impl Source {
     /// A [`Cause::Usage`] fault when there is none, or several.
     pub fn checkpoint(wanted: &str, of: Option<(&Instance, &Record)>, store: &Store, paths: &Paths) -> Result<Self> {
         let layer = find(wanted, of.map(|(_, record)| record), store)?;
+        let disks = store.disks(&layer);
+        let below = disks.get(1..).unwrap_or_default();
+        layer.hypervisor().driver().make_known(&layer.disk, below)?;
         let stage = layer.manifest.stage;
         let login = login(&layer, store)?;
         let identity = login

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
+use super::qemu::convert::ImageFormat;
 use super::{qemu, virtualbox};
 use crate::config::MachineChoice;
 
@@ -62,6 +63,20 @@ pub struct Features {
     pub boots_kernel: bool,
     /// What of it a guest keeps when it is installed, for the keys of checkpoints; nothing for QEMU, which came first.
     pub hardware: Option<&'static str>,
+    /// Whether what a guest's service manager is told may reach it after its SSH server has started.
+    pub tells_late: bool,
+    /// Whether a stage may end by [`super::Machine::hibernate`] and the next go on from there.
+    pub hibernates: bool,
+}
+
+/// A moment of a machine that is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moment {
+    /// What tells it from every other moment of its machine: lower-case hexadecimal digits.
+    pub id: String,
+    /// The folder with what belongs to it but its disk: the program may put files of its own there. Also what
+    /// [`super::Boot::memory`] is when the machine is to go on from its memory.
+    pub folder: PathBuf,
 }
 
 /// Where a machine lies and where it runs.
@@ -129,6 +144,34 @@ impl Home {
         self.driver().end(self)
     }
 
+    /// Keeps how it is now as `moment`, whose folder is there: its disk and, if it runs and `memory` is wanted, its
+    /// memory. It goes on at once, running or not. Gives whether the memory was kept.
+    ///
+    /// # Errors
+    /// When the program fails or the disk is full: the machine is as before, and [`Home::sweep_moments`] removes what
+    /// is left.
+    pub fn keep_moment(&self, moment: &Moment, memory: bool) -> Result<bool> {
+        self.driver().keep_moment(self, moment, memory)
+    }
+
+    /// Gives the machine, which does not run, the disk that `moment` kept; what the disk held is lost. With `memory` its
+    /// next start with [`super::Boot::memory`] goes on from there; without, it boots.
+    ///
+    /// # Errors
+    /// When the program fails; the machine has its disk as before then.
+    pub fn go_back(&self, moment: &Moment, memory: bool) -> Result<()> {
+        self.driver().go_back(self, moment, memory)
+    }
+
+    /// Removes the moments that are not in `kept`, and what interrupted commands left of some; what others lie on
+    /// stays, and so does the machine's own disk.
+    ///
+    /// # Errors
+    /// When something cannot be removed.
+    pub fn sweep_moments(&self, kept: &[Moment]) -> Result<()> {
+        self.driver().sweep_moments(self, kept)
+    }
+
     /// Ends it and removes its disk, if there is one.
     ///
     /// # Errors
@@ -153,13 +196,29 @@ pub trait Driver: Sync {
     /// When the program fails.
     fn create(&self, disk: &Path, name: &str, gib: u64) -> Result<()>;
 
+    /// The format of an image that becomes a disk.
+    fn image_format(&self) -> ImageFormat;
+
+    /// Makes a disk of the image `image` of that format, which is gone then. `name` is its machine's.
+    ///
+    /// # Errors
+    /// When the program fails.
+    fn adopt(&self, image: &Path, disk: &Path, name: &str) -> Result<()>;
+
+    /// Has the program know a disk and those of the checkpoints `below` it, wherever they were when it last saw them.
+    ///
+    /// # Errors
+    /// When one is damaged, or the program fails.
+    fn make_known(&self, disk: &Path, below: &[PathBuf]) -> Result<()>;
+
     /// Makes a disk that holds what differs from the first of `chain`: the disks of a checkpoint and of all under it.
     ///
     /// # Errors
     /// When the program fails.
     fn create_overlay(&self, disk: &Path, name: &str, chain: &[PathBuf]) -> Result<()>;
 
-    /// Moves the disk of a machine that does not run, which replaces what is at `to`.
+    /// Moves the disk of a machine that does not run, which replaces what is at `to`. It may get another name there: ask
+    /// [`Driver::disk_in`] again.
     ///
     /// # Errors
     /// When the program fails.
@@ -213,4 +272,22 @@ pub trait Driver: Sync {
     /// # Errors
     /// See there.
     fn end(&self, home: &Home) -> Result<()>;
+
+    /// See [`Home::keep_moment`].
+    ///
+    /// # Errors
+    /// See there.
+    fn keep_moment(&self, home: &Home, moment: &Moment, memory: bool) -> Result<bool>;
+
+    /// See [`Home::go_back`].
+    ///
+    /// # Errors
+    /// See there.
+    fn go_back(&self, home: &Home, moment: &Moment, memory: bool) -> Result<()>;
+
+    /// See [`Home::sweep_moments`].
+    ///
+    /// # Errors
+    /// See there.
+    fn sweep_moments(&self, home: &Home, kept: &[Moment]) -> Result<()>;
 }

@@ -58,6 +58,18 @@ pub fn choose(program: MachineChoice, wish: AcceleratorChoice, cache: &Path, can
     }
 }
 
+/// Which program [`choose`] would take.
+///
+/// # Errors
+/// When a wish cannot be fulfilled.
+pub fn program(program: MachineChoice, wish: AcceleratorChoice, cache: &Path, cancel: &Cancel) -> Result<Hypervisor> {
+    // Neither needs an accelerator's probe.
+    if program == MachineChoice::Qemu || (program == MachineChoice::Auto && !VBoxManage::may_run_machines()) {
+        return Ok(Hypervisor::Qemu);
+    }
+    choose(program, wish, cache, cancel).map(|chosen| chosen.engine.hypervisor())
+}
+
 fn virtualbox(cancel: &Cancel) -> Result<Chosen> {
     Ok(Chosen {
         engine: Engine::VirtualBox(VBoxManage::find(cancel)?),

@@ -3,8 +3,13 @@
 pub mod arguments;
 pub mod choose;
 pub mod convert;
+mod disks;
 pub mod driver;
+mod graph;
 pub mod image;
+mod memory;
+mod migration;
+mod moments;
 mod probe;
 mod qmp;
 #[cfg(test)]
@@ -19,10 +24,11 @@ use anyhow::{Context as _, Result, bail};
 use fs_err as fs;
 
 use self::arguments::Size;
+use self::memory::{Hardware, Kept};
 use crate::cancel::Cancel;
 use crate::fault::{Cause, Fault};
 use crate::machine::accelerator::Accelerator;
-use crate::machine::{Activity, Boot, Durability, Machine, State, Watcher};
+use crate::machine::{Activity, Boot, Durability, Machine, StaleMemory, State, Watcher};
 use crate::process::guardian::{Guarded, LOG_FILE, PID_FILE};
 use crate::process::{self, CommandLine};
 use crate::wait::Wait;
@@ -68,6 +74,48 @@ impl Qemu {
             .into()
     }
 
+    /// Starts QEMU; its guest runs unless it waits for a memory.
+    fn launch(&mut self, boot: &Boot, hardware: &Hardware) -> Result<()> {
+        let line = CommandLine::new(&self.program, arguments::arguments(boot, self.accelerator, self.size));
+        // A socket of an earlier run would answer nobody, but it would be there.
+        let _ = fs::remove_file(self.run_dir.join(arguments::QMP_SOCKET));
+        fs::write(self.run_dir.join("command"), line.to_string())?;
+        hardware.note(&self.run_dir)?;
+        let _ = fs::remove_file(self.run_dir.join("screen.png"));
+        self.durability = boot.durability;
+        let mut guarded = Guarded::start(&line, &self.run_dir)?;
+        Wait::new("QEMU to start", START_LIMIT).cancel(&self.cancel).until(|| {
+            if guarded.ended()?.is_some() {
+                return Err(Self::died(&guarded));
+            }
+            Ok(qmp::answers(&self.run_dir).then_some(()))
+        })?;
+        self.guarded = Some(guarded);
+        Ok(())
+    }
+
+    /// Starts QEMU with the memory in `folder` and lets its guest go on.
+    fn go_on_from(&mut self, folder: &Path, boot: &Boot, hardware: &Hardware) -> Result<()> {
+        let kept = Kept::find(folder, hardware)?;
+        self.launch(boot, hardware)?;
+        let run_dir = self.run_dir.clone();
+        let loaded = kept.load(&run_dir, || match self.state()? {
+            State::Running => Ok(()),
+            State::Off => bail!("QEMU has ended"),
+        });
+        let Err(error) = loaded else {
+            return qmp::go_on(&run_dir);
+        };
+        // Its guest has not run, so there is nothing to be closed with care.
+        if let Some(mut guarded) = self.guarded.take() {
+            guarded.end()?;
+        }
+        Err(match error.downcast::<StaleMemory>() {
+            Ok(stale) => stale.into(),
+            Err(error) => StaleMemory(format!("QEMU does not take it: {error:#}")).into(),
+        })
+    }
+
     /// Ends the user's machine so that nothing is lost that the guest has written: QEMU closes the disk itself. One
     /// that does not is killed when its guard is dropped.
     fn quit(&mut self) {
@@ -111,12 +159,17 @@ pub fn look(run_dir: &Path) -> Result<()> {
     .into())
 }
 
-/// Lets the guest of the machine in `run_dir` go on if it was paused because the host's disk was full.
+/// Lets the guest of the machine in `run_dir` go on if it was paused because the host's disk was full, or by somebody
+/// who was killed while its memory was being kept.
 ///
 /// # Errors
 /// When QEMU does not answer.
 pub fn resume(run_dir: &Path) -> Result<()> {
-    if qmp::is_full(run_dir).unwrap_or(false) {
+    let is_left = migration::is_left(run_dir);
+    if is_left {
+        migration::settle(run_dir)?;
+    }
+    if is_left || qmp::is_full(run_dir).unwrap_or(false) {
         qmp::go_on(run_dir)?;
     }
     Ok(())
@@ -175,21 +228,24 @@ pub fn screenshot(run_dir: &Path, file: &Path) -> Result<()> {
 
 impl Machine for Qemu {
     fn start(&mut self, boot: &Boot) -> Result<()> {
-        let line = CommandLine::new(&self.program, arguments::arguments(boot, self.accelerator, self.size));
-        // A socket of an earlier run would answer nobody, but it would be there.
-        let _ = fs::remove_file(self.run_dir.join(arguments::QMP_SOCKET));
-        fs::write(self.run_dir.join("command"), line.to_string())?;
-        let _ = fs::remove_file(self.run_dir.join("screen.png"));
-        self.durability = boot.durability;
-        let mut guarded = Guarded::start(&line, &self.run_dir)?;
-        Wait::new("QEMU to start", START_LIMIT).cancel(&self.cancel).until(|| {
-            if guarded.ended()?.is_some() {
-                return Err(Self::died(&guarded));
-            }
-            Ok(qmp::answers(&self.run_dir).then_some(()))
-        })?;
-        self.guarded = Some(guarded);
-        Ok(())
+        let hardware = Hardware::new(boot, self.accelerator, self.size);
+        match &boot.memory {
+            None => self.launch(boot, &hardware),
+            Some(folder) => self.go_on_from(folder, boot, &hardware),
+        }
+    }
+
+    fn hibernate(&mut self, folder: &Path) -> Result<()> {
+        qmp::pause(&self.run_dir)?;
+        let kept = memory::write(&self.run_dir, folder).and_then(|written| written.seal(folder));
+        if kept.is_err() {
+            // The error at hand matters more.
+            let _ = qmp::go_on(&self.run_dir);
+            return kept;
+        }
+        // Nothing is lost by its end: whoever hands over a disk's memory has closed the disk.
+        self.quit();
+        self.kill()
     }
 
     fn state(&mut self) -> Result<State> {

@@ -10,8 +10,11 @@ pub mod disks;
 pub mod driver;
 pub mod hints;
 pub mod info;
+mod keys;
 pub mod known;
 mod logs;
+mod moments;
+pub mod moving;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -76,6 +79,9 @@ impl VirtualBox {
     /// # Errors
     /// When `VirtualBox` refuses a value.
     fn configure(&self, boot: &Boot) -> Result<()> {
+        if boot.memory.is_some() {
+            return moments::configure(&self.vbox, &self.folder, self.size, boot.forwards.as_deref());
+        }
         let machine = disks::settings(&self.folder)?;
         if disks::show(&self.vbox, &self.folder)?.state() == VmState::Saved {
             self.vbox.change(arguments::discard_state(&machine))?;
@@ -87,10 +93,12 @@ impl VirtualBox {
         let info = disks::show(&self.vbox, &self.folder)?;
         let forwards = arguments::forwards(&machine, &info.forwards(), boot.forwards.as_deref());
         self.vbox.change(forwards)?;
-        match &boot.cdrom {
+        let keys = keys::make(&boot.credentials, &self.folder)?;
+        match boot.cdrom.as_ref().or(keys.as_ref()) {
             Some(iso) => drop(self.vbox.change(arguments::attach_medium(&machine, iso))?),
             None if info.attached(CONTROLLER, MEDIUM_PORT).is_some() => {
                 self.vbox.change(arguments::detach_medium(&machine))?;
+                keys::forget(&self.vbox, &self.folder)?;
             }
             None => {}
         }
@@ -161,6 +169,7 @@ impl Drop for VirtualBox {
         let owned = self.guarded.as_ref().is_some_and(|guarded| !guarded.is_released());
         if owned && self.durability == Durability::Kept {
             self.quit();
+            let _ = keys::remove(&self.folder);
         }
     }
 }
@@ -252,6 +261,7 @@ pub fn end_leftover(vbox: &VBoxManage, folder: &Path, run_dir: &Path) -> Result<
         process::kill(pid)?;
         Wait::new(format!("process {pid} to end"), END_LIMIT).until(|| Ok(running().is_none().then_some(())))?;
     }
+    keys::remove(folder)?;
     // Its guardian removes the file too, unless it was killed.
     match fs::remove_file(&file) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -286,8 +296,22 @@ impl Machine for VirtualBox {
         let _ = fs::remove_file(self.run_dir.join("screen.png"));
         self.durability = boot.durability;
         let cancel = self.vbox.cancel().clone();
-        self.guarded = Some(vboxmanage::begin(&cancel, || self.launch(&line))?);
+        let mut launched = vboxmanage::begin(&cancel, || self.launch(&line));
+        if boot.memory.is_some() {
+            launched = launched.map_err(moments::stale);
+        }
+        self.guarded = Some(launched.inspect_err(|_| {
+            // The error at hand matters more.
+            let _ = keys::take_out(&self.vbox, &self.folder);
+        })?);
         Ok(())
+    }
+
+    fn hibernate(&mut self, _: &Path) -> Result<()> {
+        bail!(Fault::new(
+            Cause::Other,
+            "under VirtualBox no stage ends with a kept memory"
+        ))
     }
 
     fn state(&mut self) -> Result<State> {
@@ -352,7 +376,13 @@ impl Machine for VirtualBox {
         screenshot(&self.vbox, &self.folder, file)
     }
 
+    /// Whoever lets it run on has logged in, or cannot: it has been told all it will be.
     fn release(&mut self) -> Result<()> {
+        if let Err(error) = keys::take_out(&self.vbox, &self.folder)
+            && runs(&self.vbox, &self.folder)
+        {
+            return Err(error);
+        }
         match &mut self.guarded {
             Some(guarded) => guarded.release(),
             None if runs(&self.vbox, &self.folder) => Ok(()),

@@ -11,6 +11,7 @@ use crate::fault::{Cause, Fault};
 
 mod record;
 pub mod rewrite;
+pub mod write;
 
 use record::{Entry, Extent};
 

@@ -11,12 +11,14 @@ use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ExitCode, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use fs_err as fs;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
 use super::CommandLine;
+use crate::wait::Wait;
 
 /// The hidden subcommand under which `provision` is a guardian.
 pub const SUBCOMMAND: &str = "guard";
@@ -35,6 +37,18 @@ pub const LOG_FILE: &str = "machine.log";
 #[cfg(target_os = "linux")]
 const NAME: &std::ffi::CStr = c"qemu-guardian";
 
+/// How long a process that was interrupted may take to put things right.
+const INTERRUPT_LIMIT: Duration = Duration::from_secs(30);
+
+/// How an abandoned process is ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// At once: nothing of it is wanted any more.
+    Kill,
+    /// As Ctrl-C does, since it has something going on elsewhere to call off; at once if it takes too long.
+    Interrupt,
+}
+
 /// A guarded process, from its starter's side. Dropping it ends the process unless it was released.
 #[derive(Debug)]
 pub struct Guarded {
@@ -50,8 +64,20 @@ impl Guarded {
     /// # Errors
     /// When the guardian cannot be started; a program that cannot be started shows in [`Guarded::ended`].
     pub fn start(line: &CommandLine, run_dir: &Path) -> Result<Self> {
+        Self::start_with(line, run_dir, Ending::Kill)
+    }
+
+    /// The same, with another ending.
+    ///
+    /// # Errors
+    /// See [`Guarded::start`].
+    pub fn start_with(line: &CommandLine, run_dir: &Path, ending: Ending) -> Result<Self> {
         let me = std::env::current_exe().context("finding this program's own file")?;
-        let mut args: Vec<OsString> = vec![SUBCOMMAND.into(), run_dir.into(), "--".into()];
+        let mut args: Vec<OsString> = vec![SUBCOMMAND.into()];
+        if ending == Ending::Interrupt {
+            args.push("--interrupt".into());
+        }
+        args.extend([run_dir.into(), "--".into()]);
         args.push(line.program.clone().into());
         args.extend(line.args.iter().cloned());
         let mut guardian = CommandLine::new(me, args)
@@ -130,7 +156,7 @@ impl Drop for Guarded {
 ///
 /// # Errors
 /// When the program cannot be started; the reason is then in [`LOG_FILE`] too, where its starter looks.
-pub fn guard(run_dir: &Path, program: &[OsString]) -> Result<ExitCode> {
+pub fn guard(run_dir: &Path, program: &[OsString], ending: Ending) -> Result<ExitCode> {
     // A session of its own, so that the terminal's Ctrl-C and hang-up reach neither it nor the machine. This fails
     // only for a group leader, which is nobody's child here.
     let _ = rustix::process::setsid();
@@ -143,7 +169,7 @@ pub fn guard(run_dir: &Path, program: &[OsString]) -> Result<ExitCode> {
     })?;
     let pid = Pid::from_child(&child);
     let running = Arc::new(Mutex::new(Some(child)));
-    if let Err(error) = watch(run_dir, pid, &running) {
+    if let Err(error) = watch(run_dir, pid, &running, ending) {
         let _ = writeln!(&log, "{error:#}");
         end(&running);
         return Err(error);
@@ -159,11 +185,11 @@ pub fn guard(run_dir: &Path, program: &[OsString]) -> Result<ExitCode> {
 }
 
 /// Writes the PID down and begins to listen for the starter's end.
-fn watch(run_dir: &Path, pid: Pid, running: &Arc<Mutex<Option<Child>>>) -> Result<()> {
+fn watch(run_dir: &Path, pid: Pid, running: &Arc<Mutex<Option<Child>>>, ending: Ending) -> Result<()> {
     fs::write(run_dir.join(PID_FILE), pid.as_raw_nonzero().to_string())?;
     let watched = Arc::clone(running);
     std::thread::Builder::new()
-        .spawn(move || kill_when_abandoned(&watched))
+        .spawn(move || end_when_abandoned(&watched, ending))
         .context("starting the guardian's thread")?;
     Ok(())
 }
@@ -191,10 +217,23 @@ fn start(program: &[OsString], run_dir: &Path, log: &fs::File) -> Result<Child> 
         .with_context(|| format!("starting {}", line.program.display()))
 }
 
-fn kill_when_abandoned(child: &Mutex<Option<Child>>) {
+fn end_when_abandoned(child: &Mutex<Option<Child>>, ending: Ending) {
     let mut byte = [0];
     let released = matches!(std::io::stdin().read(&mut byte), Ok(1)) && byte[0] == RELEASE;
-    if !released && let Some(child) = &*child.lock().unwrap_or_else(PoisonError::into_inner) {
-        let _ = rustix::process::kill_process(Pid::from_child(child), Signal::KILL);
+    if released {
+        return;
     }
+    if ending == Ending::Interrupt && signal(child, Signal::INT) {
+        // The process ends, and with it this one, unless it hangs.
+        let _ = Wait::new("the process to call off its work", INTERRUPT_LIMIT).until(|| Ok(None::<()>));
+    }
+    signal(child, Signal::KILL);
+}
+
+/// Whether the process was there to be sent a signal.
+fn signal(child: &Mutex<Option<Child>>, signal: Signal) -> bool {
+    let child = child.lock().unwrap_or_else(PoisonError::into_inner);
+    child
+        .as_ref()
+        .is_some_and(|child| rustix::process::kill_process(Pid::from_child(child), signal).is_ok())
 }

@@ -11,7 +11,7 @@ use crate::cancel::Cancel;
 use crate::event::{Event, Stage, Stream};
 use crate::fault::{Cause, Fault};
 use crate::machine::driver::Home;
-use crate::machine::{self, Boot, Durability, Forward, Machine, State, Stopped};
+use crate::machine::{self, Boot, Durability, Forward, Machine, StaleMemory, State, Stopped};
 use crate::ssh::{Exec, Session, Target};
 use crate::wait::Wait;
 
@@ -42,6 +42,7 @@ pub fn with_guest<T>(
         forwards: Some(forwards.to_vec()),
         credentials: Vec::new(),
         durability: Durability::Scratch,
+        memory: None,
         run_dir: work.dir.clone(),
     };
     let mut machine = host.machine(&Home::of_stage(&work.dir));
@@ -60,6 +61,26 @@ pub fn with_guest<T>(
             Ok(value)
         }
     }
+}
+
+/// Starts a machine: from the memory of `boot` if there is one and it fits, else its guest boots. Gives whether it went on
+/// from the memory.
+///
+/// # Errors
+/// When it does not come up.
+pub fn begin(host: &Host, stage: Stage, machine: &mut dyn Machine, boot: &mut Boot) -> Result<bool> {
+    if boot.memory.is_some() {
+        host.events.step(stage, "going on from the kept memory");
+        let Err(error) = machine.start(boot) else {
+            return Ok(true);
+        };
+        let stale = error.downcast::<StaleMemory>()?;
+        host.events
+            .warn(format!("the kept memory cannot be used ({stale}): the machine boots"));
+        boot.memory = None;
+    }
+    host.events.step(stage, "booting");
+    machine.start(boot).map(|()| false)
 }
 
 /// Powers the guest off, for a disk that becomes a checkpoint.

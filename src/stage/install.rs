@@ -89,6 +89,7 @@ pub fn run(host: &Host, work: &Work, iso: &Path, recipe: &InstallRecipe, install
         forwards: None,
         credentials: Vec::new(),
         durability: Durability::Scratch,
+        memory: None,
         run_dir: work.dir.clone(),
     };
     let mut machine = host.machine(&Home::of_stage(&work.dir));

@@ -6,14 +6,14 @@
 #   provision-first-boot keys DEVICE   when a disk with the label PROVISION appears
 #
 # Keys come in one of two ways, both from outside of the guest:
-#   a system credential of systemd     provision.authorized-keys, provision.host-key, provision.password-hash
-#   a disk with the label PROVISION    authorized_keys on it (KubeVirt makes one of a secret)
+#   system credentials of systemd      provision.authorized-keys, provision.host-key, provision.password-hash
+#   a disk with the label PROVISION    the files authorized_keys (KubeVirt makes one of a secret), host_key, password_hash
 set -eu
 umask 077
 
 etc=/etc/provision
 given=/run/credentials/@system
-mount=/run/provision-keys
+mounts=/run/provision-keys
 user=$(cat $etc/login)
 
 say() {
@@ -22,6 +22,7 @@ say() {
 
 # authorize FILE: adds the keys in FILE to those of the user.
 authorize() {
+    [ -s "$1" ] || return 0
     home=$(getent passwd "$user" | cut -d: -f6)
     group=$(id -gn "$user")
     keys=$home/.ssh/authorized_keys
@@ -35,31 +36,50 @@ authorize() {
     done < "$1"
 }
 
+# set_password FILE: sets the user's password to the hash in FILE.
+set_password() {
+    [ -s "$1" ] || return 0
+    # printf is the shell's own: the hash is in no process's arguments.
+    printf '%s:%s\n' "$user" "$(head -n 1 "$1")" | chpasswd --encrypted
+}
+
+# set_host_key FILE: makes the key in FILE the only host key, and notes whether it was another.
+is_new=no
+set_host_key() {
+    [ -s "$1" ] || return 0
+    ! cmp -s "$1" /etc/ssh/ssh_host_ed25519_key || return 0
+    rm -f /etc/ssh/ssh_host_*
+    install -m 600 "$1" /etc/ssh/ssh_host_ed25519_key
+    ssh-keygen -y -f /etc/ssh/ssh_host_ed25519_key > /etc/ssh/ssh_host_ed25519_key.pub
+    chmod 644 /etc/ssh/ssh_host_ed25519_key.pub
+    is_new=yes
+    say "the host key is the given one"
+}
+
+# A disk may appear while the first boot is at it.
+exec 9> /run/provision-first-boot.lock
+flock 9
+
 if [ "${1:-}" = keys ]; then
+    # Its files may be everybody's to read on such a disk, but nobody comes through this folder.
+    mount=$mounts/disk
     mkdir -p $mount
     mount -o ro,nosuid,nodev,noexec "$2" $mount
     trap 'umount $mount' EXIT
-    if [ -s $mount/authorized_keys ]; then
-        authorize $mount/authorized_keys
+    authorize $mount/authorized_keys
+    set_password $mount/password_hash
+    set_host_key $mount/host_key
+    if [ $is_new = yes ]; then
+        # A server that runs, or starts at this moment, has read the former.
+        systemctl --no-block try-reload-or-restart ssh.service
     fi
     sync
     exit
 fi
 
-if [ -s $given/provision.authorized-keys ]; then
-    authorize $given/provision.authorized-keys
-fi
-if [ -s $given/provision.password-hash ]; then
-    # printf is the shell's own: the hash is in no process's arguments.
-    printf '%s:%s\n' "$user" "$(head -n 1 $given/provision.password-hash)" | chpasswd --encrypted
-fi
-if [ -s $given/provision.host-key ] && ! cmp -s $given/provision.host-key /etc/ssh/ssh_host_ed25519_key; then
-    rm -f /etc/ssh/ssh_host_*
-    install -m 600 $given/provision.host-key /etc/ssh/ssh_host_ed25519_key
-    ssh-keygen -y -f /etc/ssh/ssh_host_ed25519_key > /etc/ssh/ssh_host_ed25519_key.pub
-    chmod 644 /etc/ssh/ssh_host_ed25519_key.pub
-    say "the host key is the given one"
-fi
+authorize $given/provision.authorized-keys
+set_password $given/provision.password-hash
+set_host_key $given/provision.host-key
 found=no
 for key in /etc/ssh/ssh_host_*_key; do
     [ ! -s "$key" ] || found=yes

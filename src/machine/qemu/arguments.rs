@@ -13,8 +13,11 @@ use crate::machine::{Boot, Credential, Durability, Forward};
 /// since a socket's path may have no more than 107 bytes (unix(7)) and a machine's folder may be deep.
 pub const QMP_SOCKET: &str = "qmp.sock";
 
-/// The block node of the guest's disk.
+/// The block node of the guest's disk when the machine starts; it gets others on top as moments are kept.
 pub const DISK_NODE: &str = "disk";
+
+/// The device that is the guest's disk.
+pub const DISK_DEVICE: &str = "vda";
 
 /// The virtual hardware that the user may choose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +37,7 @@ pub fn arguments(boot: &Boot, accelerator: Accelerator, size: Size) -> Vec<OsStr
     if cfg!(target_os = "linux") {
         args.option("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny");
     }
-    hardware(&mut args, accelerator, size);
+    hardware(&mut args, boot, accelerator, size);
     if let Some(forwards) = &boot.forwards {
         network(&mut args, forwards);
     }
@@ -51,6 +54,10 @@ pub fn arguments(boot: &Boot, accelerator: Accelerator, size: Size) -> Vec<OsStr
     serial(&mut args, "installer", &boot.installer_log());
     args.option("-display", "none");
     args.option("-qmp", format!("unix:{QMP_SOCKET},server=on,wait=off"));
+    if boot.memory.is_some() {
+        // Where from is told by its control socket, once it is known to fit.
+        args.option("-incoming", "defer");
+    }
     if let Some(direct) = &boot.kernel {
         // A reboot would begin the installation anew. From its disk a guest may reboot as it likes.
         args.flags(["-no-reboot"]);
@@ -61,16 +68,28 @@ pub fn arguments(boot: &Boot, accelerator: Accelerator, size: Size) -> Vec<OsStr
     args.0
 }
 
-fn hardware(args: &mut Args, accelerator: Accelerator, size: Size) {
+fn hardware(args: &mut Args, boot: &Boot, accelerator: Accelerator, size: Size) {
     args.option("-machine", "q35,smm=off,usb=off,vmport=off");
     args.option("-accel", accelerator.qemu_option());
     args.option("-cpu", accelerator.cpu_model());
     args.option("-smp", size.cpus.to_string());
     args.option("-m", format!("{}M", size.memory_mib));
     // A screen for failure bundles that is no PCI card: it neither moves the others' addresses nor brings a graphics
-    // driver into the guest's initramfs.
-    args.option("-device", "isa-vga");
+    // driver into the guest's initramfs. A QEMU with isa-vga crashes when it is given a saved memory; the installer,
+    // whose memory nobody saves, shows its text on it.
+    if installs(boot) {
+        args.option("-device", "isa-vga");
+    } else {
+        args.option("-device", "ramfb");
+        // Tells the guest's kernel that it goes on from a copy, so that it renews its entropy.
+        args.option("-device", "vmgenid,guid=auto");
+    }
     args.option("-device", "virtio-rng-pci,addr=0x5");
+}
+
+/// Whether it starts from a medium and not from its disk.
+const fn installs(boot: &Boot) -> bool {
+    boot.kernel.is_some() || boot.cdrom.is_some()
 }
 
 fn network(args: &mut Args, forwards: &[Forward]) {
@@ -103,7 +122,7 @@ fn disk(args: &mut Args, disk: &Path, durability: Durability) {
     );
     args.option(
         "-device",
-        format!("virtio-blk-pci,drive={DISK_NODE},addr=0x4,bootindex=1"),
+        format!("virtio-blk-pci,id={DISK_DEVICE},drive={DISK_NODE},addr=0x4,bootindex=1"),
     );
 }
 
@@ -160,6 +179,7 @@ mod tests {
             forwards: None,
             credentials: Vec::new(),
             durability: Durability::Kept,
+            memory: None,
             run_dir: "/m/jdoe/run".into(),
         }
     }

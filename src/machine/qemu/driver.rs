@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use fs_err as fs;
 
-use super::image;
-use crate::machine::driver::{self, Features, Home};
+use super::convert::ImageFormat;
+use super::{disks, image, moments};
+use crate::machine::driver::{self, Features, Home, Moment};
 
-/// The name of a disk in its folder.
-const DISK: &str = "disk.qcow2";
+/// The name of a checkpoint's disk in its folder.
+const DISK: &str = disks::FIRST;
 
 /// QEMU's part.
 #[derive(Debug)]
@@ -20,15 +21,30 @@ impl driver::Driver for Driver {
         Features {
             boots_kernel: true,
             hardware: None,
+            tells_late: false,
+            hibernates: true,
         }
     }
 
     fn disk_in(&self, folder: &Path) -> PathBuf {
-        folder.join(DISK)
+        disks::active(folder)
     }
 
     fn create(&self, disk: &Path, _: &str, gib: u64) -> Result<()> {
         image::create(disk, gib)
+    }
+
+    fn image_format(&self) -> ImageFormat {
+        ImageFormat::Working
+    }
+
+    fn adopt(&self, image: &Path, disk: &Path, _: &str) -> Result<()> {
+        Ok(fs::rename(image, disk)?)
+    }
+
+    /// QEMU finds what a disk lies on by the path in it.
+    fn make_known(&self, _: &Path, _: &[PathBuf]) -> Result<()> {
+        Ok(())
     }
 
     fn create_overlay(&self, disk: &Path, _: &str, chain: &[PathBuf]) -> Result<()> {
@@ -37,7 +53,7 @@ impl driver::Driver for Driver {
     }
 
     fn replace(&self, from: &Path, to: &Path, _: &str) -> Result<()> {
-        Ok(fs::rename(from, to)?)
+        moments::replace(from, to)
     }
 
     fn keep(&self, from: &Path, to: &Path, _: &str, parent: Option<&Path>) -> Result<()> {
@@ -50,10 +66,7 @@ impl driver::Driver for Driver {
     }
 
     fn remove(&self, disk: &Path) -> Result<()> {
-        match fs::remove_file(disk) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
-            _ => Ok(()),
-        }
+        disks::remove_with_link(disk)
     }
 
     fn size(&self, disk: &Path) -> u64 {
@@ -84,6 +97,18 @@ impl driver::Driver for Driver {
 
     fn end(&self, home: &Home) -> Result<()> {
         super::end_leftover(&home.run_dir)
+    }
+
+    fn keep_moment(&self, home: &Home, moment: &Moment, memory: bool) -> Result<bool> {
+        moments::keep(home, moment, memory)
+    }
+
+    fn go_back(&self, home: &Home, moment: &Moment, _: bool) -> Result<()> {
+        moments::go_back(home, moment)
+    }
+
+    fn sweep_moments(&self, home: &Home, kept: &[Moment]) -> Result<()> {
+        moments::sweep(home, kept)
     }
 }
 

@@ -34,6 +34,16 @@ pub fn create_overlay(overlay: &Path, backing: &Path) -> Result<()> {
     run(&overlay_line(overlay, backing)).with_context(|| format!("creating the overlay {}", overlay.display()))
 }
 
+/// Creates `overlay` of `bytes` on `backing` without a look at that: a running machine may write to it.
+///
+/// # Errors
+/// When `qemu-img` fails.
+pub fn create_overlay_of(overlay: &Path, backing: &Path, bytes: u64) -> Result<()> {
+    let mut line = overlay_line(overlay, backing).arg(bytes.to_string());
+    line.args.insert(1, "-u".into());
+    run(&line).with_context(|| format!("creating the overlay {}", overlay.display()))
+}
+
 /// Writes another path of the same backing file into `overlay`'s header.
 ///
 /// # Errors

@@ -12,7 +12,7 @@ use qapi::{Command, Qmp, Stream, qmp};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
 
-use super::arguments::{DISK_NODE, QMP_SOCKET};
+use super::arguments::{DISK_DEVICE, QMP_SOCKET};
 use crate::machine::Activity;
 use crate::wait::Wait;
 
@@ -79,28 +79,82 @@ pub fn screenshot(run_dir: &Path, file: &Path) -> Result<()> {
     ask(run_dir, &command, LIMIT).map(drop)
 }
 
-/// How much the guest has read and written.
+/// How much the guest has read and written. QEMU counts it for devices and not for the nodes under them.
 ///
 /// # Errors
 /// When QEMU does not answer.
 pub fn activity(run_dir: &Path) -> Result<Activity> {
-    let blocks = ask(
-        run_dir,
-        &qmp::query_blockstats {
-            query_nodes: Some(true),
-        },
-        LIMIT,
-    )?;
+    let devices = ask(run_dir, &qmp::query_blockstats { query_nodes: None }, LIMIT)?;
     let bytes = |n: i64| u64::try_from(n).unwrap_or(0);
     let mut activity = Activity::default();
-    for block in blocks {
-        if block.node_name.as_deref() == Some(DISK_NODE) {
-            activity.disk_written += bytes(block.stats.wr_bytes);
+    for device in devices {
+        if device.qdev.as_deref().is_some_and(is_disk) {
+            activity.disk_written += bytes(device.stats.wr_bytes);
         }
-        activity.disk_read += bytes(block.stats.rd_bytes);
+        activity.disk_read += bytes(device.stats.rd_bytes);
     }
     Ok(activity)
 }
+
+/// Whether a device of QEMU's is the guest's disk: of a virtio device its path in QEMU's tree is told.
+pub(super) fn is_disk(qdev: &str) -> bool {
+    qdev.split('/').any(|part| part == DISK_DEVICE)
+}
+
+/// QEMU's version with its packager's, as it tells it itself.
+///
+/// # Errors
+/// When QEMU does not answer.
+pub fn version(run_dir: &Path) -> Result<String> {
+    let info = ask(run_dir, &qmp::query_version {}, LIMIT)?;
+    let qmp::VersionTriple { major, minor, micro } = info.qemu;
+    Ok(format!("{major}.{minor}.{micro} {}", info.package)
+        .trim_end()
+        .to_owned())
+}
+
+/// Whether the guest runs, or why not.
+///
+/// # Errors
+/// When QEMU does not answer.
+pub fn run_state(run_dir: &Path) -> Result<qmp::RunState> {
+    ask(run_dir, &qmp::query_status {}, LIMIT).map(|info| info.status)
+}
+
+/// Pauses the guest; what it has asked its disk for is done first.
+///
+/// # Errors
+/// When QEMU does not answer.
+pub fn pause(run_dir: &Path) -> Result<()> {
+    ask(run_dir, &qmp::stop {}, LIMIT).map(drop)
+}
+
+/// [`ask`] with the patience of most questions.
+///
+/// # Errors
+/// When QEMU does not answer, or refuses.
+pub(super) fn order<C: Command>(run_dir: &Path, command: &C) -> Result<C::Ok> {
+    ask(run_dir, command, LIMIT)
+}
+
+/// A command whose arguments and answer are taken as they are, since their types grow with QEMU's versions.
+macro_rules! plain_command {
+    ($(#[$doc:meta])* $name:ident, $command:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, serde::Serialize)]
+        #[serde(transparent)]
+        pub struct $name(pub serde_json::Value);
+
+        impl qapi::Command for $name {
+            type Ok = serde_json::Value;
+            const NAME: &'static str = $command;
+            const ALLOW_OOB: bool = false;
+        }
+
+        impl qapi::qmp::QmpCommand for $name {}
+    };
+}
+pub(super) use plain_command;
 
 fn ask<C: Command>(run_dir: &Path, command: &C, limit: Duration) -> Result<C::Ok> {
     let attempt = || -> Result<C::Ok> {

@@ -5,6 +5,7 @@ use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use super::arguments::{self, Size};
+use super::memory::Hardware;
 use super::{Qemu, runs};
 use crate::cancel::Cancel;
 use crate::machine::accelerator::Accelerator;
@@ -48,6 +49,76 @@ pub(crate) const REBOOTS: &[u8] = &[
     0xeb, 0xfe, //       jmp to itself
 ];
 
+/// Prints the letters from a to z on the first serial port again and again, one with each tick of the timer, and writes
+/// each to the beginning of sector 2.
+pub(crate) const COUNTS: &[u8] = &[
+    0xfc, //                         cld
+    0x31,
+    0xc0, //                   xor ax, ax
+    0x8e,
+    0xd8, //                   mov ds, ax
+    0x8e,
+    0xd0, //                   mov ss, ax
+    0xbc,
+    0x00,
+    0x7c, //             mov sp, 0x7c00
+    0xfb, //                         sti
+    0xb3,
+    b'a', //                   mov bl, 'a'
+    0xf4, //                         hlt
+    0xba,
+    0xf8,
+    0x03, //             mov dx, 0x3f8 (COM1)
+    0x88,
+    0xd8, //                   mov al, bl
+    0xee, //                         out dx, al
+    0x88,
+    0x1e,
+    0x00,
+    0x7e, //       mov [0x7e00], bl
+    0xbe,
+    0x30,
+    0x7c, //             mov si, the packet
+    0xb2,
+    0x80, //                   mov dl, 0x80 (the first disk)
+    0xb8,
+    0x00,
+    0x43, //             mov ax, 0x4300 (extended write)
+    0xcd,
+    0x13, //                   int 0x13
+    0xfe,
+    0xc3, //                   inc bl
+    0x80,
+    0xfb,
+    b'z' + 1, //         cmp bl, 'z' + 1
+    0x75,
+    0xe4, //                   jne to hlt
+    0xb3,
+    b'a', //                   mov bl, 'a'
+    0xeb,
+    0xe0, //                   jmp to hlt
+    0x90,
+    0x90,
+    0x90, //             nop
+    // The packet: its length, one sector from 0000:7e00 to sector 2.
+    0x10,
+    0x00,
+    1,
+    0x00,
+    0x00,
+    0x7e,
+    0x00,
+    0x00,
+    2,
+    0,
+    0,
+    0,
+    0,
+    0,
+    0,
+    0,
+];
+
 /// A machine that another process than the driver started.
 pub(crate) struct Guest {
     child: Child,
@@ -66,6 +137,11 @@ impl Guest {
     /// The same with a disk elsewhere.
     pub(crate) fn start_on(code: &[u8], folder: tempfile::TempDir, disk: &Path) -> Self {
         make_disk(code, folder.path(), disk);
+        Self::start_again(folder, disk, None)
+    }
+
+    /// A machine with a disk that is there. With a memory it waits for that.
+    pub(crate) fn start_again(folder: tempfile::TempDir, disk: &Path, memory: Option<&Path>) -> Self {
         let boot = Boot {
             name: "test".into(),
             disk: disk.to_owned(),
@@ -74,8 +150,12 @@ impl Guest {
             forwards: None,
             credentials: Vec::new(),
             durability: Durability::Kept,
+            memory: memory.map(Path::to_owned),
             run_dir: folder.path().to_owned(),
         };
+        Hardware::new(&boot, Accelerator::Tcg, SIZE)
+            .note(folder.path())
+            .unwrap();
         let line = CommandLine::new(qemu(), arguments::arguments(&boot, Accelerator::Tcg, SIZE));
         let log = std::fs::File::create(folder.path().join(LOG_FILE)).unwrap();
         let mut command = line.command();
@@ -85,6 +165,17 @@ impl Guest {
         let guest = Self { child, folder, boot };
         eventually("the machine to start", || runs(guest.dir()));
         guest
+    }
+
+    /// What a memory of it depends on.
+    pub(crate) fn hardware(&self) -> Hardware {
+        Hardware::new(&self.boot, Accelerator::Tcg, SIZE)
+    }
+
+    /// Kills it.
+    pub(crate) fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 
     /// Its run folder.
@@ -126,8 +217,7 @@ impl Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
     }
 }
 

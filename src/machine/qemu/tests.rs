@@ -1,5 +1,7 @@
 //! Tests of the driver against real machines.
 
+mod moments;
+
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -18,7 +20,7 @@ struct Small(PathBuf);
 impl Small {
     /// `None` where the tests may not mount.
     fn new(at: &Path) -> Option<Self> {
-        std::fs::create_dir(at).unwrap();
+        std::fs::create_dir_all(at).unwrap();
         let mount = CommandLine::new("mount", ["-t", "tmpfs", "-o", "size=1M", "none"]).arg(at);
         process::run(&mount, LIMIT, &Cancel::default()).ok()?;
         Some(Self(at.to_owned()))

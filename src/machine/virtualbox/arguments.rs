@@ -105,14 +105,20 @@ fn sound_off(version: Version) -> Vec<&'static str> {
 
 /// Replaces the forwards called `names` by `forwards`; takes the network card out where there are to be none.
 pub fn forwards(machine: &Path, names: &[&str], forwards: Option<&[Forward]>) -> Arguments {
+    let mut args = Args(replace_forwards(machine, names, forwards.unwrap_or_default()));
+    args.flags(["--nic1", if forwards.is_some() { "nat" } else { "none" }]);
+    args.0
+}
+
+/// The same for the card that is there, which is all that may be changed beside a saved memory.
+pub fn replace_forwards(machine: &Path, names: &[&str], forwards: &[Forward]) -> Arguments {
     let mut args = Args::about("modifyvm", machine);
     for name in names {
         args.flags(["--natpf1", "delete", name]);
     }
-    for Forward { host, guest } in forwards.unwrap_or_default() {
+    for Forward { host, guest } in forwards {
         args.flags(["--natpf1".into(), format!("port{guest},tcp,127.0.0.1,{host},,{guest}")]);
     }
-    args.flags(["--nic1", if forwards.is_some() { "nat" } else { "none" }]);
     args.0
 }
 
@@ -157,6 +163,11 @@ pub fn attach_medium(machine: &Path, iso: &Path) -> Arguments {
 /// Takes the drive out.
 pub fn detach_medium(machine: &Path) -> Arguments {
     Args(port(machine, MEDIUM_PORT)).and(["--medium", "none"])
+}
+
+/// Empties the drive, whatever the guest thinks of that.
+pub fn eject_medium(machine: &Path) -> Arguments {
+    Args(port(machine, MEDIUM_PORT)).and(["--medium", "emptydrive", "--forceunmount"])
 }
 
 fn port(machine: &Path, port: u8) -> Arguments {
@@ -218,6 +229,21 @@ pub fn discard_state(machine: &Path) -> Arguments {
 /// Takes a snapshot.
 pub fn take_snapshot(machine: &Path, name: &str) -> Arguments {
     Args::about("snapshot", machine).and(["take", name])
+}
+
+/// Takes a snapshot with the memory of a machine that runs, and goes on running.
+pub fn take_live_snapshot(machine: &Path, name: &str) -> Arguments {
+    Args::about("snapshot", machine).and(["take", name, "--live"])
+}
+
+/// Gives a machine disk and settings of a snapshot, and the state that was saved with it.
+pub fn restore_snapshot(machine: &Path, uuid: &str) -> Arguments {
+    Args::about("snapshot", machine).and(["restore", uuid])
+}
+
+/// Deletes a snapshot; what its disk holds goes into that on it.
+pub fn delete_snapshot(machine: &Path, uuid: &str) -> Arguments {
+    Args::about("snapshot", machine).and(["delete", uuid])
 }
 
 /// Makes and registers a machine whose disk holds what differs from a snapshot of another.
@@ -308,6 +334,11 @@ pub fn relocate(uuid: &str, disk: &Path) -> Arguments {
 /// Lists machines at length: the settings file of one that is not accessible is told nowhere else.
 pub fn list_machines() -> Arguments {
     Args::new(["list", "--long", "vms"]).0
+}
+
+/// Lists installation media.
+pub fn list_media() -> Arguments {
+    Args::new(["list", "dvds"]).0
 }
 
 /// Lists disks.

@@ -24,14 +24,12 @@ use fs_err as fs;
 
 use super::arguments::{self, CONTROLLER, DISK_PORT, MEDIUM_PORT};
 use super::info::{self, Disk, Info, Known};
-use super::known;
 use super::vboxmanage::VBoxManage;
+use super::{keys, known, moving};
 use crate::fault::{Cause, Fault};
+use crate::host;
 use crate::key::digest;
 use crate::wait::Wait;
-
-/// The snapshot of a checkpoint.
-const CHECKPOINT: &str = "checkpoint";
 
 /// How long a machine that was told to end may take; its disk's cache may have to be written.
 pub const END_LIMIT: Duration = Duration::from_secs(60);
@@ -75,6 +73,25 @@ pub fn show(vbox: &VBoxManage, folder: &Path) -> Result<Info> {
 /// # Errors
 /// When there is one already, or `VirtualBox` fails; nothing is left then.
 pub fn create(vbox: &VBoxManage, folder: &Path, what: &str, gib: u64) -> Result<()> {
+    create_with(vbox, folder, what, |disk| {
+        vbox.change(arguments::create_disk(disk, gib)).map(drop)
+    })
+}
+
+/// Makes a machine in `folder` whose disk is the VDI `image`, on the same file system, which is gone then.
+///
+/// # Errors
+/// When there is one already, or `VirtualBox` fails; nothing is left then, of the image neither.
+pub fn adopt(vbox: &VBoxManage, image: &Path, folder: &Path, what: &str) -> Result<()> {
+    create_with(vbox, folder, what, |disk| Ok(fs::rename(image, disk)?))
+}
+
+fn create_with(
+    vbox: &VBoxManage,
+    folder: &Path,
+    what: &str,
+    place_disk: impl FnOnce(&Path) -> Result<()>,
+) -> Result<()> {
     let context = || format!("creating the machine in {}", folder.display());
     let name = unique_name(what, folder);
     vbox.change(arguments::create(&name, folder, vbox.version()))
@@ -83,8 +100,8 @@ pub fn create(vbox: &VBoxManage, folder: &Path, what: &str, gib: u64) -> Result<
     let disk = settings.with_file_name("disk.vdi");
     let attached = vbox
         .change(arguments::controller(&settings))
-        .and_then(|_| vbox.change(arguments::create_disk(&disk, gib)))
-        .and_then(|_| vbox.change(arguments::attach_disk(&settings, &disk)));
+        .and_then(|_| place_disk(&disk))
+        .and_then(|()| vbox.change(arguments::attach_disk(&settings, &disk)));
     or_nothing(vbox, folder, attached.map(drop)).with_context(context)
 }
 
@@ -100,8 +117,8 @@ pub fn create_overlay(vbox: &VBoxManage, folder: &Path, what: &str, chain: &[&Pa
     let name = unique_name(what, folder);
     let is_new = settings_in(folder).is_none();
     let cloned = vbox
-        .change(arguments::link(&settings(parent)?, CHECKPOINT, &name, folder))
-        .map(drop);
+        .change(arguments::link(&settings(parent)?, moving::CHECKPOINT, &name, folder))
+        .and_then(|_| known::write_down(vbox, chain));
     if is_new {
         or_nothing(vbox, folder, cloned)
     } else {
@@ -118,32 +135,8 @@ fn or_nothing(vbox: &VBoxManage, folder: &Path, result: Result<()>) -> Result<()
     })
 }
 
-/// Makes the powered-off machine in `from` a checkpoint in `to`, which must lie empty or not at all. On another file
-/// system it is copied. `from` is gone then.
-///
-/// # Errors
-/// When it still runs, `VirtualBox` fails or the user interrupts. Then a machine may lie in either folder, for
-/// [`remove`].
-pub fn keep(vbox: &VBoxManage, from: &Path, to: &Path, what: &str) -> Result<()> {
-    let context = || format!("keeping the machine in {} as a checkpoint", from.display());
-    settle(vbox, from)
-        .and_then(|()| strip(vbox, from))
-        .with_context(context)?;
-    let name = unique_name(what, to);
-    vbox.change(arguments::rename(&settings(from)?, &name))
-        .with_context(context)?;
-    fs::create_dir_all(to)?;
-    vbox.copy(arguments::move_to(&settings(from)?, to))
-        .with_context(context)?;
-    let kept = settings(to)?;
-    vbox.change(arguments::take_snapshot(&kept, CHECKPOINT))
-        .with_context(context)?;
-    sync(to).with_context(context)?;
-    fs::remove_dir_all(from).with_context(context)
-}
-
 /// Empties the drive, and lets VirtualBox forget the medium: it keeps a list of all that it ever saw.
-fn take_medium_out(vbox: &VBoxManage, machine: &Path) -> Result<()> {
+pub(super) fn take_medium_out(vbox: &VBoxManage, machine: &Path) -> Result<()> {
     let info = Info::parse(&vbox.ask(arguments::show(machine))?);
     if let Some(medium) = info.attached(CONTROLLER, MEDIUM_PORT) {
         vbox.change(arguments::detach_medium(machine))?;
@@ -153,48 +146,39 @@ fn take_medium_out(vbox: &VBoxManage, machine: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Moves the powered-off machine in `from` to `to`, which must lie empty or not at all, and names it after `what`.
+/// Writes all of the disk of the powered-off machine in `folder` to the new file `to`, as a VDI; its folder is for this
+/// alone.
 ///
 /// # Errors
-/// When it still runs, or `VirtualBox` fails.
-pub fn move_to(vbox: &VBoxManage, from: &Path, to: &Path, what: &str) -> Result<()> {
-    let context = || format!("moving the machine in {} to {}", from.display(), to.display());
-    settle(vbox, from).with_context(context)?;
-    let name = unique_name(what, to);
-    vbox.change(arguments::rename(&settings(from)?, &name))
-        .with_context(context)?;
-    fs::create_dir_all(to)?;
-    vbox.copy(arguments::move_to(&settings(from)?, to))
-        .with_context(context)?;
-    fs::remove_dir_all(from).with_context(context)
-}
-
-/// Writes all of the disk of the powered-off machine in `folder` to the new file `to`, as a VDI.
-///
-/// # Errors
-/// When `VirtualBox` fails or the user interrupts.
+/// When room is short, `VirtualBox` fails or the user interrupts; nothing is at `to` then.
 pub fn clone_whole(vbox: &VBoxManage, folder: &Path, to: &Path) -> Result<()> {
     let context = || format!("copying the disk of the machine in {}", folder.display());
     let info = show(vbox, folder).with_context(context)?;
     let disk = info
         .attached(CONTROLLER, DISK_PORT)
         .with_context(|| format!("the machine in {} has no disk", folder.display()))?;
-    vbox.copy(arguments::clone_disk(Path::new(disk), to))
+    let run_dir = to.parent().unwrap_or(to);
+    host::disk::require(run_dir, size_of_chain(vbox, Path::new(disk))?).with_context(context)?;
+    vbox.copy(arguments::clone_disk(Path::new(disk), to), run_dir)
         .with_context(context)?;
     // Its file alone is wanted.
     let _ = vbox.change(arguments::close_file(to));
     Ok(())
 }
 
-/// Waits until no process holds the machine: `VirtualBox` takes note of its end a little later.
-fn settle(vbox: &VBoxManage, folder: &Path) -> Result<()> {
-    Wait::new("the machine to end", END_LIMIT)
-        .cancel(vbox.cancel())
-        .until(|| Ok((!show(vbox, folder)?.state().is_alive()).then_some(())))
+/// How many bytes the files take on which `disk` lies, and its own: as many as a copy of all of it may take.
+fn size_of_chain(vbox: &VBoxManage, disk: &Path) -> Result<u64> {
+    let all = info::disks(&vbox.ask(arguments::list_disks())?);
+    let first = all.iter().filter(|known| known.file == disk);
+    let files = first.flat_map(|first| info::chain(&all, first));
+    Ok(files
+        .filter_map(|known| std::fs::metadata(&known.file).ok())
+        .map(|data| data.len())
+        .sum())
 }
 
 /// Takes from a machine what is no part of a checkpoint: the medium, whose file may go, and the host's ports.
-fn strip(vbox: &VBoxManage, folder: &Path) -> Result<()> {
+pub(super) fn strip(vbox: &VBoxManage, folder: &Path) -> Result<()> {
     let machine = settings(folder)?;
     take_medium_out(vbox, &machine)?;
     let info = show(vbox, folder)?;
@@ -220,6 +204,7 @@ pub fn remove(vbox: &VBoxManage, folder: &Path) -> Result<()> {
         power_off(vbox, &settings).with_context(context)?;
         // A machine that cannot be shown has nothing in its drive.
         let _ = take_medium_out(vbox, &settings);
+        keys::forget(vbox, folder).with_context(context)?;
         if vbox.change(arguments::delete(&uuid)).is_err() {
             // Of a machine without files the first call has let go, though it fails.
             let _ = vbox.change(arguments::unregister(&uuid));
@@ -306,7 +291,7 @@ pub(super) fn files_in(folder: &Path, extension: &str) -> Result<Vec<PathBuf>> {
 }
 
 /// Waits until everything in `folder` has reached the host's disk.
-fn sync(folder: &Path) -> Result<()> {
+pub(super) fn sync(folder: &Path) -> Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         if path.is_dir() {

@@ -3,21 +3,19 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use fs_err as fs;
 
-use super::disks;
 use super::vboxmanage::VBoxManage;
+use super::{disks, known, moments, moving};
 use crate::cancel::Cancel;
-use crate::machine::driver::{self, Features, Home};
-use crate::process::{self, CommandLine};
+use crate::host;
+use crate::machine::driver::{self, Features, Home, Moment};
+use crate::machine::qemu::convert::{self, Conversion, ImageFormat};
 
 /// The name of a machine's folder.
 const FOLDER: &str = "virtualbox";
-
-/// Some GiB on a slow disk.
-const COPY_LIMIT: Duration = Duration::from_secs(1800);
 
 /// `VirtualBox`'s part.
 #[derive(Debug)]
@@ -33,11 +31,18 @@ fn vbox() -> Result<VBoxManage> {
     Ok(FOUND.get_or_init(|| found).clone())
 }
 
+/// The same for work that the user may stop.
+fn of_user() -> Result<VBoxManage> {
+    vbox().map(|vbox| vbox.stopped_by(&Cancel::of_user()))
+}
+
 impl driver::Driver for Driver {
     fn features(&self) -> Features {
         Features {
             boots_kernel: false,
             hardware: Some("virtualbox"),
+            tells_late: true,
+            hibernates: false,
         }
     }
 
@@ -49,19 +54,34 @@ impl driver::Driver for Driver {
         disks::create(&vbox()?, disk, name, gib)
     }
 
+    fn image_format(&self) -> ImageFormat {
+        ImageFormat::Vdi
+    }
+
+    fn adopt(&self, image: &Path, disk: &Path, name: &str) -> Result<()> {
+        disks::adopt(&of_user()?, image, disk, name)
+    }
+
+    fn make_known(&self, disk: &Path, below: &[PathBuf]) -> Result<()> {
+        let chain: Vec<&Path> = std::iter::once(disk)
+            .chain(below.iter().map(PathBuf::as_path))
+            .collect();
+        known::know(&of_user()?, &chain)
+    }
+
     fn create_overlay(&self, disk: &Path, name: &str, chain: &[PathBuf]) -> Result<()> {
         let chain: Vec<&Path> = chain.iter().map(PathBuf::as_path).collect();
         disks::create_overlay(&vbox()?, disk, name, &chain)
     }
 
     fn replace(&self, from: &Path, to: &Path, name: &str) -> Result<()> {
-        let vbox = vbox()?;
+        let vbox = of_user()?;
         disks::remove(&vbox, to)?;
-        disks::move_to(&vbox, from, to, name)
+        moving::move_to(&vbox, from, to, name)
     }
 
     fn keep(&self, from: &Path, to: &Path, name: &str, _: Option<&Path>) -> Result<()> {
-        disks::keep(&vbox()?, from, to, name)
+        moving::keep(&of_user()?, from, to, name)
     }
 
     fn remove(&self, disk: &Path) -> Result<()> {
@@ -76,14 +96,19 @@ impl driver::Driver for Driver {
     }
 
     fn as_qcow2(&self, disk: &Path, scratch: &Path) -> Result<PathBuf> {
-        let (whole, qcow2) = (scratch.join("whole.vdi"), scratch.join("whole.qcow2"));
-        disks::clone_whole(&vbox()?, disk, &whole)?;
-        let line = CommandLine::new("qemu-img", ["convert", "-f", "vdi", "-O", "qcow2"])
-            .arg(&whole)
-            .arg(&qcow2);
-        process::run(&line, COPY_LIMIT, &Cancel::default())
+        let (whole, qcow2) = (scratch.join("whole.vdi"), scratch.join("disk.qcow2"));
+        let vbox = of_user()?;
+        disks::clone_whole(&vbox, disk, &whole)?;
+        host::disk::require(scratch, fs::metadata(&whole)?.len())?;
+        let conversion = Conversion {
+            from: &whole,
+            driver: "vdi",
+            to: &qcow2,
+            format: ImageFormat::Working,
+        };
+        convert::convert(&conversion, vbox.cancel(), |_| ())
             .with_context(|| format!("converting the disk in {}", disk.display()))?;
-        fs_err::remove_file(whole)?;
+        fs::remove_file(whole)?;
         Ok(qcow2)
     }
 
@@ -105,5 +130,22 @@ impl driver::Driver for Driver {
 
     fn end(&self, home: &Home) -> Result<()> {
         super::end_leftover(&vbox()?, &home.disk(), &home.run_dir)
+    }
+
+    fn keep_moment(&self, home: &Home, moment: &Moment, memory: bool) -> Result<bool> {
+        moments::keep(&vbox()?, &home.disk(), &moment.id, memory)
+    }
+
+    fn go_back(&self, home: &Home, moment: &Moment, memory: bool) -> Result<()> {
+        moments::go_back(&vbox()?, &home.disk(), &moment.id, memory)
+    }
+
+    fn sweep_moments(&self, home: &Home, kept: &[Moment]) -> Result<()> {
+        let disk = home.disk();
+        if !disk.exists() {
+            return Ok(());
+        }
+        let kept: Vec<_> = kept.iter().map(|moment| moment.id.as_str()).collect();
+        moments::sweep(&vbox()?, &disk, &kept)
     }
 }

@@ -101,6 +101,34 @@ impl Info {
     }
 }
 
+/// A snapshot of a machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Its identifier.
+    pub uuid: String,
+    /// Its name, which others may have too.
+    pub name: String,
+}
+
+impl Info {
+    /// The machine's snapshots, in no order that means anything.
+    pub fn snapshots(&self) -> Vec<Snapshot> {
+        // SnapshotName-1-2="name" has its SnapshotUUID-1-2="…"
+        let names = self
+            .0
+            .iter()
+            .filter_map(|(key, name)| Some((key.strip_prefix("SnapshotName")?, name)));
+        let of = |(place, name): (&str, &String)| {
+            let uuid = self.get(&format!("SnapshotUUID{place}"))?.to_owned();
+            Some(Snapshot {
+                uuid,
+                name: name.clone(),
+            })
+        };
+        names.filter_map(of).collect()
+    }
+}
+
 /// The first entry of `text` and what comes after its line.
 fn entry(text: &str) -> Option<(String, String, &str)> {
     let (key, rest) = word(text, &['=', '\n', '"', ' '])?;

@@ -42,12 +42,19 @@ pub fn know(vbox: &VBoxManage, chain: &[&Path]) -> Result<()> {
     for folder in chain.iter().rev() {
         relocate(vbox, folder)?;
     }
-    if was_opened && let Some(root) = machines.last() {
-        // Disks that were opened by hand are kept in the root's list once its settings are written, that is, changed.
-        let now = jiff::Timestamp::now().as_nanosecond().to_string();
-        vbox.change(arguments::set_extra_data(root, "provision/known", &now))?;
-    }
-    Ok(())
+    if was_opened { write_down(vbox, chain) } else { Ok(()) }
+}
+
+/// Has the machine at the root of `chain` write down its list of disks. That is done when its settings are changed, but
+/// not always when the list is: not of disks that were opened by hand, nor of clones after it was made known anew.
+///
+/// # Errors
+/// When `VirtualBox` fails.
+pub fn write_down(vbox: &VBoxManage, chain: &[&Path]) -> Result<()> {
+    let Some(root) = chain.last() else { return Ok(()) };
+    let now = jiff::Timestamp::now().as_nanosecond().to_string();
+    vbox.change(arguments::set_extra_data(&settings(root)?, "provision/known", &now))
+        .map(drop)
 }
 
 fn is_known(vbox: &VBoxManage, machine: &Path) -> Result<bool> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal};
 
 use super::vboxmanage::VBoxManage;
-use super::{arguments, disks};
+use super::{arguments, disks, moving};
 use crate::cancel::Cancel;
 use crate::wait::Wait;
 
@@ -49,6 +49,15 @@ impl World {
     /// Ends the service: whoever asks next starts one that knows only what was written down.
     pub(crate) fn restart(&self) {
         end_service(&self.id);
+    }
+
+    /// The same, with its lists lost.
+    pub(crate) fn forget(&self) {
+        self.restart();
+        let home = self.folder.path().join("home");
+        for name in ["VirtualBox.xml", "VirtualBox.xml-prev"] {
+            let _ = std::fs::remove_file(home.join(name));
+        }
     }
 
     /// The same, with a home that knows nothing.
@@ -119,7 +128,7 @@ impl World {
         }
         .unwrap();
         let layer = self.place("layers").join(name);
-        disks::keep(&self.vbox, &work, &layer, name).unwrap();
+        moving::keep(&self.vbox, &work, &layer, name).unwrap();
         layer
     }
 }

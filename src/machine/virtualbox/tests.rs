@@ -7,7 +7,7 @@ use std::path::Path;
 use super::testing::World;
 use super::*;
 use crate::cancel::Cancel;
-use crate::machine::{DirectKernel, Forward};
+use crate::machine::{Credential, DirectKernel, Forward};
 
 const SIZE: Size = Size {
     cpus: 2,
@@ -25,6 +25,7 @@ fn boot(folder: &Path) -> Boot {
         forwards: Some(vec![Forward { host: 8443, guest: 443 }]),
         credentials: Vec::new(),
         durability: Durability::Scratch,
+        memory: None,
         run_dir,
     }
 }
@@ -90,6 +91,7 @@ fn a_machine_gets_what_the_boot_says_and_again_something_else() {
     let second = Boot {
         forwards: Some(forwards),
         durability: Durability::Kept,
+        memory: None,
         ..boot(&folder)
     };
     driver(&world, &second).configure(&second).unwrap();
@@ -112,6 +114,60 @@ fn a_machine_gets_what_the_boot_says_and_again_something_else() {
     // And no rule is left for the card that comes back.
     driver(&world, &second).configure(&second).unwrap();
     assert_eq!(disks::show(&world.vbox, &folder).unwrap().forwards().len(), 2);
+}
+
+/// What this host's keys would be.
+fn credentials(world: &World) -> Vec<Credential> {
+    let named = [
+        ("provision.authorized-keys", "ssh-ed25519 AAAA me\n"),
+        ("provision.host-key", "secret\n"),
+    ];
+    std::fs::create_dir_all(world.dir()).unwrap();
+    named
+        .map(|(name, text)| {
+            let file = world.place(name);
+            std::fs::write(&file, text).unwrap();
+            Credential { name, file }
+        })
+        .into()
+}
+
+#[test]
+fn keys_come_on_a_medium_that_nobody_else_may_read() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let world = World::new();
+    let folder = world.machine("m");
+    let boot = Boot {
+        credentials: credentials(&world),
+        ..boot(&folder)
+    };
+    let driver = driver(&world, &boot);
+    driver.configure(&boot).unwrap();
+    let medium = folder.join("keys.iso");
+    let info = disks::show(&world.vbox, &folder).unwrap();
+    assert_eq!(info.attached(CONTROLLER, MEDIUM_PORT), medium.to_str());
+    assert_eq!(std::fs::metadata(&medium).unwrap().permissions().mode() & 0o777, 0o600);
+    let mut read = Vec::new();
+    crate::media::iso::read_file(&medium, "host_key", &mut read).unwrap();
+    assert_eq!(read, b"secret\n");
+    // A start that fails takes it away, too.
+    keys::take_out(&world.vbox, &folder).unwrap();
+    assert!(!medium.exists());
+    assert!(!world.known().contains("keys.iso"));
+    // A machine that is to be told nothing has none.
+    driver.configure(&boot).unwrap();
+    let without = Boot {
+        credentials: Vec::new(),
+        ..boot
+    };
+    driver.configure(&without).unwrap();
+    assert!(!medium.exists());
+    assert_eq!(
+        disks::show(&world.vbox, &folder)
+            .unwrap()
+            .attached(CONTROLLER, MEDIUM_PORT),
+        None
+    );
 }
 
 #[test]
@@ -142,7 +198,7 @@ fn the_medium_goes_with_its_file_when_the_machine_is_kept() {
     driver(&world, &boot).configure(&boot).unwrap();
     assert!(world.known().contains("installer.iso"));
     let layer = world.place("layers/install");
-    disks::keep(&world.vbox, &folder, &layer, "install").unwrap();
+    moving::keep(&world.vbox, &folder, &layer, "install").unwrap();
     std::fs::remove_file(&iso).unwrap();
     assert!(!world.known().contains("installer.iso"));
     let overlay = world.place("next");

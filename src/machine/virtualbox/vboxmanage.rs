@@ -1,5 +1,6 @@
 //! Calls of `VBoxManage`: where it is, which version, with a limit on each call.
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -10,15 +11,19 @@ use anyhow::{Context as _, Result, bail};
 use super::hints;
 use crate::cancel::Cancel;
 use crate::fault::{Cause, Fault};
+use crate::process::guardian::{Ending, Guarded, LOG_FILE};
 use crate::process::{self, CommandLine};
-use crate::wait;
+use crate::wait::{self, Wait};
 
 /// Most calls take a tenth of a second, or some seconds while `VirtualBox`'s service starts; now and then one that reads
 /// stalls for ten.
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Some GiB on a slow disk.
-const COPY_LIMIT: Duration = Duration::from_secs(1800);
+const SLOW_LIMIT: Duration = Duration::from_secs(1800);
+
+/// How long a copy may take for a tenth of the disk, which is what is told of its progress: some GiB on a slow disk.
+const COPY_STALLED: Duration = Duration::from_secs(900);
 
 /// How often something is begun: the service ends five seconds after its last client, whoever comes then.
 const BEGIN: u32 = 4;
@@ -150,6 +155,15 @@ impl VBoxManage {
         }
     }
 
+    /// The same for what the user may stop.
+    #[must_use]
+    pub fn stopped_by(&self, cancel: &Cancel) -> Self {
+        Self {
+            cancel: cancel.clone(),
+            ..self.clone()
+        }
+    }
+
     /// What stops it.
     pub const fn cancel(&self) -> &Cancel {
         &self.cancel
@@ -177,12 +191,36 @@ impl VBoxManage {
         self.call(&self.line(&self.program, args), self.limit, &Cancel::default())
     }
 
-    /// A call that may copy a disk.
+    /// The same for what may write a machine's memory, or all of a disk.
+    ///
+    /// # Errors
+    /// With `VBoxManage`'s own message and a hint.
+    pub fn change_slowly(&self, args: Vec<OsString>) -> Result<String> {
+        self.cancel.check()?;
+        self.call(&self.line(&self.program, args), SLOW_LIMIT, &Cancel::default())
+    }
+
+    /// A call by which `VirtualBox`'s service copies a disk. Killed, `VBoxManage` would leave the service copying to the
+    /// end; interrupted, it calls the copy off. So it is, when the user asks to stop and when this process goes. Its PID
+    /// and words are in `run_dir` meanwhile.
     ///
     /// # Errors
     /// With `VBoxManage`'s own message and a hint, or when the user interrupts.
-    pub fn copy(&self, args: Vec<OsString>) -> Result<String> {
-        self.call(&self.line(&self.program, args), COPY_LIMIT, &self.cancel)
+    pub fn copy(&self, args: Vec<OsString>, run_dir: &Path) -> Result<()> {
+        let line = self.line(&self.program, args);
+        begin(&self.cancel, || {
+            let mut guarded = Guarded::start_with(&line, run_dir, Ending::Interrupt)?;
+            let log = run_dir.join(LOG_FILE);
+            let status = Wait::new("VirtualBox to copy the disk", COPY_STALLED)
+                .cancel(&self.cancel)
+                .progress(|| std::fs::metadata(&log).map_or(0, |data| data.len()))
+                .until(|| guarded.ended())?;
+            if status.success() {
+                return Ok(());
+            }
+            let what = self.what(&line);
+            Err(hints::fault(&format!("VBoxManage {what}"), &guarded.output(), hints::secure_boot()).into())
+        })
     }
 
     /// The command line of a machine's own process.
@@ -203,9 +241,7 @@ impl VBoxManage {
     }
 
     fn attempt(&self, line: &CommandLine, limit: Duration, cancel: &Cancel) -> Result<String> {
-        // The name of what is asked comes after the environment and the program.
-        let what = line.args.get(self.environment.len() + 1);
-        let what = what.map(|word| word.to_string_lossy()).unwrap_or_default();
+        let what = self.what(line);
         let finished = process::run_any(line, limit, cancel).map_err(|error| timed_out(error, &what, limit))?;
         let stdout = String::from_utf8_lossy(&finished.stdout).into_owned();
         if finished.status.success() {
@@ -214,6 +250,12 @@ impl VBoxManage {
         let stderr = String::from_utf8_lossy(&finished.stderr);
         let said = if stderr.trim().is_empty() { &stdout } else { &*stderr };
         Err(hints::fault(&format!("VBoxManage {what}"), said, hints::secure_boot()).into())
+    }
+
+    /// The name of what is asked, which comes after the environment and the program.
+    fn what<'a>(&self, line: &'a CommandLine) -> Cow<'a, str> {
+        let what = line.args.get(self.environment.len() + 1);
+        what.map(|word| word.to_string_lossy()).unwrap_or_default()
     }
 
     #[cfg(test)]

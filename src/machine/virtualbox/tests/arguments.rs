@@ -17,6 +17,7 @@ fn boot() -> Boot {
         forwards: None,
         credentials: Vec::new(),
         durability: Durability::Kept,
+        memory: None,
         run_dir: "/i/run".into(),
     }
 }

@@ -3,6 +3,8 @@
 use super::super::known::know;
 use super::super::testing::World;
 use super::*;
+use crate::cancel::Cancel;
+use crate::process::{self, CommandLine};
 
 /// The file that the machine in `folder` writes to.
 fn disk_of(world: &World, folder: &Path) -> PathBuf {
@@ -197,12 +199,172 @@ fn a_copy_of_what_is_known_is_refused() {
     let world = World::new();
     let install = world.checkpoint("install", &[]);
     let copy = world.place("copy");
-    let cp = crate::process::CommandLine::new("cp", ["-a"]).arg(&install).arg(&copy);
-    crate::process::run(&cp, END_LIMIT, world.vbox.cancel()).unwrap();
+    let cp = CommandLine::new("cp", ["-a"]).arg(&install).arg(&copy);
+    process::run(&cp, END_LIMIT, world.vbox.cancel()).unwrap();
     let error = know(&world.vbox, &[&copy]).unwrap_err();
     assert!(
         error.to_string().contains("has the same UUID as an existing"),
         "{error}"
     );
     is_whole(&world, &install, 2);
+}
+
+/// A file system of its own; `None` where the tests may not mount.
+struct Other(PathBuf);
+
+impl Other {
+    fn new(world: &World, size: &str) -> Option<Self> {
+        let at = world.place("other");
+        std::fs::create_dir_all(&at).unwrap();
+        let mount = CommandLine::new("mount", ["-t", "tmpfs", "-o", &format!("size={size}"), "none"]).arg(&at);
+        if process::run(&mount, END_LIMIT, &Cancel::default()).is_err() {
+            eprintln!("SKIPPED: another file system needs mount(8), and the tests may not use it here");
+            return None;
+        }
+        // A service sees what was mounted when it started.
+        world.restart();
+        Some(Self(at))
+    }
+}
+
+impl Drop for Other {
+    fn drop(&mut self) {
+        let umount = CommandLine::new("umount", ["-l"]).arg(&self.0);
+        let _ = process::run(&umount, END_LIMIT, &Cancel::default());
+    }
+}
+
+/// A machine whose disk holds `mib` MiB.
+fn full(world: &World, name: &str, mib: usize) -> PathBuf {
+    let raw = world.place("raw");
+    std::fs::create_dir_all(world.dir()).unwrap();
+    std::fs::write(&raw, vec![7; mib << 20]).unwrap();
+    let image = world.place("image.vdi");
+    let convert = CommandLine::new("qemu-img", ["convert", "-f", "raw", "-O", "vdi"])
+        .arg(&raw)
+        .arg(&image);
+    process::run(&convert, END_LIMIT, &Cancel::default()).unwrap();
+    let folder = world.place(name);
+    adopt(&world.vbox, &image, &folder, name).unwrap();
+    folder
+}
+
+#[test]
+fn checkpoints_may_lie_on_another_file_system() {
+    let world = World::new();
+    let Some(other) = Other::new(&world, "64M") else { return };
+    let [install, docker] = ["install", "docker"].map(|name| other.0.join(name));
+    let work = full(&world, "work", 8);
+    let held = std::fs::read(disk_of(&world, &work)).unwrap();
+    moving::keep(&world.vbox, &work, &install, "install").unwrap();
+    assert!(!work.exists());
+    create_overlay(&world.vbox, &work, "work", &[&install]).unwrap();
+    moving::keep(&world.vbox, &work, &docker, "docker").unwrap();
+    assert!(!work.exists());
+    world.restart();
+    let folder = world.place("m");
+    create_overlay(&world.vbox, &folder, "m", &[&docker, &install]).unwrap();
+    is_whole(&world, &folder, 3);
+    world.restart();
+    is_whole(&world, &folder, 3);
+    let chain = chain_of(&world, &folder);
+    assert!(
+        chain[1].starts_with(&docker) && chain[2].starts_with(&install),
+        "{chain:?}"
+    );
+    // VirtualBox writes the identifiers of snapshots into the header, which has a block of 1 MiB.
+    assert_eq!(std::fs::read(&chain[2]).unwrap()[1 << 20..], held[1 << 20..]);
+    // And back: a machine is placed where another was.
+    let back = other.0.join("m");
+    moving::move_to(&world.vbox, &folder, &back, "m").unwrap();
+    world.restart();
+    // As whoever starts it does.
+    know(&world.vbox, &[&back, &docker, &install]).unwrap();
+    is_whole(&world, &back, 3);
+    for folder in [&back, &docker, &install] {
+        remove(&world.vbox, folder).unwrap();
+    }
+    assert_eq!(world.known(), "");
+}
+
+#[test]
+fn without_room_on_the_other_file_system_nothing_is_copied() {
+    let world = World::new();
+    let Some(other) = Other::new(&world, "20M") else { return };
+    let (work, to) = (full(&world, "work", 8), other.0.join("install"));
+    let error = moving::keep(&world.vbox, &work, &to, "install").unwrap_err();
+    assert_eq!(Fault::of(&error).unwrap().cause, Cause::Space, "{error:#}");
+    assert!(!to.exists());
+    is_whole(&world, &work, 1);
+    remove(&world.vbox, &work).unwrap();
+    assert_eq!(world.known(), "");
+}
+
+#[test]
+fn a_copy_that_is_stopped_leaves_nothing() {
+    let world = World::new();
+    let Some(other) = Other::new(&world, "900M") else {
+        return;
+    };
+    let (work, to) = (full(&world, "work", 400), other.0.join("install"));
+    let cancel = Cancel::default();
+    let vbox = world.vbox.stopped_by(&cancel);
+    let error = std::thread::scope(|scope| {
+        let keeping = scope.spawn(|| moving::keep(&vbox, &work, &to, "install").unwrap_err());
+        let copies = || {
+            files_in(&to, "vdi").is_ok_and(|files| {
+                files
+                    .iter()
+                    .any(|file| file.metadata().is_ok_and(|data| data.len() > 0))
+            })
+        };
+        Wait::new("the copy to begin", END_LIMIT)
+            .until(|| Ok(copies().then_some(())))
+            .unwrap();
+        cancel.raise();
+        keeping.join().unwrap()
+    });
+    assert_eq!(Fault::of(&error).unwrap().cause, Cause::Interrupted, "{error:#}");
+    assert!(!to.exists());
+    remove(&world.vbox, &work).unwrap();
+    assert!(!work.exists());
+    assert_eq!(world.known(), "");
+}
+
+#[test]
+fn lists_that_were_lost_are_made_anew() {
+    let world = World::new();
+    let install = world.checkpoint("install", &[]);
+    let docker = world.checkpoint("docker", &[&install]);
+    let [one, two] = ["one", "two"].map(|name| world.place(name));
+    create_overlay(&world.vbox, &one, "one", &[&docker, &install]).unwrap();
+    let alone = full(&world, "alone", 1);
+    world.forget();
+    assert_eq!(world.known(), "");
+    for chain in [&[one.as_path(), &docker, &install][..], &[alone.as_path()]] {
+        know(&world.vbox, chain).unwrap();
+    }
+    create_overlay(&world.vbox, &two, "two", &[&docker, &install]).unwrap();
+    world.restart();
+    is_whole(&world, &one, 3);
+    is_whole(&world, &two, 3);
+    is_whole(&world, &alone, 1);
+    // What is not known any more can be removed all the same.
+    world.forget();
+    for folder in [&one, &two, &alone, &docker, &install] {
+        remove(&world.vbox, folder).unwrap();
+        assert!(!folder.exists());
+    }
+    assert_eq!(world.known(), "");
+}
+
+#[test]
+fn a_linked_clone_outlives_the_service_that_made_it() {
+    let world = World::new();
+    let install = world.checkpoint("install", &[]);
+    let docker = world.checkpoint("docker", &[&install]);
+    let folder = world.place("m");
+    create_overlay(&world.vbox, &folder, "m", &[&docker, &install]).unwrap();
+    world.restart();
+    is_whole(&world, &folder, 3);
 }

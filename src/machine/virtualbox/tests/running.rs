@@ -1,5 +1,7 @@
 //! Machines that run: `VirtualBox` interprets their guests, boot sectors of a few bytes.
 
+mod moments;
+
 use std::process::{Child, Stdio};
 
 use super::*;
@@ -23,8 +25,17 @@ impl Guest {
     }
 
     fn start_in(world: World, folder: &Path, code: &[u8]) -> Self {
-        world.interpret(folder, code);
         let boot = boot(folder);
+        Self::start_as(world, boot, code)
+    }
+
+    fn start_as(world: World, boot: Boot, code: &[u8]) -> Self {
+        world.interpret(&boot.disk, code);
+        Self::start_made(world, boot)
+    }
+
+    fn start_made(world: World, boot: Boot) -> Self {
+        let folder = &boot.disk.clone();
         let machine = VirtualBox::new(&world.vbox, SMALL, &boot.disk, &boot.run_dir);
         machine.configure(&boot).unwrap();
         drop(machine);
@@ -114,6 +125,32 @@ fn a_running_machine_is_seen_shown_and_ended() {
     assert_eq!(stopped.unwrap(), Stopped::PowerCut);
     assert!(!guest.boot.run_dir.join(PID_FILE).exists());
     assert!(!runs(&guest.world.vbox, &folder));
+}
+
+#[test]
+fn keys_are_taken_out_of_a_machine_that_may_run_on() {
+    let world = World::driverless();
+    let folder = world.place("m");
+    let boot = Boot {
+        credentials: credentials(&world),
+        ..boot(&folder)
+    };
+    let mut guest = Guest::start_as(world, boot, DEAF);
+    let medium = folder.join("keys.iso");
+    let attached = || {
+        let info = disks::show(&guest.world.vbox, &guest.boot.disk).unwrap();
+        info.attached(CONTROLLER, MEDIUM_PORT).map(ToOwned::to_owned)
+    };
+    assert_eq!(attached().as_deref(), medium.to_str());
+    guest.machine().release().unwrap();
+    assert_eq!(attached().as_deref(), Some("emptydrive"));
+    assert!(!medium.exists());
+    assert_eq!(guest.machine().state().unwrap(), State::Running);
+    // Once more does no harm.
+    guest.machine().release().unwrap();
+    let vbox = guest.world.vbox.clone();
+    guest.reaped_meanwhile(|_| disks::remove(&vbox, &folder)).unwrap();
+    assert_eq!(guest.world.known(), "");
 }
 
 #[test]

@@ -1,0 +1,39 @@
+//! `provision reset`
+
+use anyhow::Result;
+
+use super::{App, Machine};
+use crate::checkpoint::Store;
+use crate::event::Event;
+use crate::moments;
+
+/// The arguments of `reset`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// Which machine.
+    #[command(flatten)]
+    pub machine: Machine,
+}
+
+impl Args {
+    /// Takes the machine back to how `create` left it.
+    ///
+    /// # Errors
+    /// When that was not kept, or the machine does not come up.
+    pub fn run(&self, app: &App) -> Result<()> {
+        let instance = app.instance(&self.machine)?;
+        let mut record = instance.require()?;
+        let _lock = instance.lock()?;
+        let host = app.host_of(&record)?;
+        let store = Store::open(&app.paths.cache)?;
+        let _share = store.share(&app.cancel, || app.events.note("waiting for another provision"))?;
+        moments::reset(&host, &instance, &store, &mut record)?;
+        app.events.emit(Event::Ready {
+            name: instance.name.to_string(),
+            url: format!("https://{}", record.login.domain()),
+            https_port: record.https_port,
+            ssh_port: record.ssh_port,
+        });
+        Ok(())
+    }
+}

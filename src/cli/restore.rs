@@ -1,0 +1,53 @@
+//! `provision restore`
+
+use anyhow::Result;
+
+use super::{App, Machine};
+use crate::checkpoint::Store;
+use crate::event::Event;
+use crate::moments::{self, SnapshotName};
+use crate::operate;
+
+/// The arguments of `restore`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// The snapshot
+    #[arg(value_name = "SNAPSHOT")]
+    pub snapshot: SnapshotName,
+    /// Which machine.
+    #[command(flatten)]
+    pub machine: Machine,
+}
+
+impl Args {
+    /// Takes the machine back to the snapshot.
+    ///
+    /// # Errors
+    /// When there is none of that name, or the machine does not come up.
+    pub fn run(&self, app: &App) -> Result<()> {
+        let instance = app.instance(&self.machine)?;
+        let mut record = instance.require()?;
+        let _lock = instance.lock()?;
+        let host = app.host_of(&record)?;
+        let store = Store::open(&app.paths.cache)?;
+        let _share = store.share(&app.cancel, || app.events.note("waiting for another provision"))?;
+        moments::settle(&app.events, &instance, &mut record)?;
+        let kept = moments::find(&instance, &self.snapshot)?;
+        let started = moments::restore(&host, &instance, &store, &mut record, &kept)?;
+        let Some(started) = started else {
+            app.events
+                .note(format!("{} is what it was; it was off then", instance.name));
+            return Ok(());
+        };
+        if !started.from_memory {
+            operate::wait_for_site(&host, &record)?;
+        }
+        app.events.emit(Event::Ready {
+            name: instance.name.to_string(),
+            url: format!("https://{}", record.login.domain()),
+            https_port: record.https_port,
+            ssh_port: record.ssh_port,
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,263 @@
+//! Tests of kept moments against real machines, whose guest counts on its console, in its memory and on its disk.
+
+use std::path::{Path, PathBuf};
+
+use super::super::memory::Kept;
+use super::super::testing::{COUNTS, Guest, LIMIT, eventually};
+use super::super::{disks, graph, image, moments, qmp};
+use super::Small;
+use crate::cancel::Cancel;
+use crate::fault::{Cause, Fault};
+use crate::machine::driver::{Home, Moment};
+use crate::machine::{Machine as _, StaleMemory};
+use crate::process::{self, CommandLine};
+
+/// The folder of a machine; each of its guests has a run folder of its own.
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn folder(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn home(&self, guest: &Guest) -> Home {
+        Home {
+            folder: self.folder().to_owned(),
+            run_dir: guest.dir().to_owned(),
+        }
+    }
+
+    /// The machine while it is off.
+    fn off(&self) -> Home {
+        Home::of_stage(self.folder())
+    }
+
+    fn active(&self) -> PathBuf {
+        disks::active(self.folder())
+    }
+
+    fn moment(&self, id: &str) -> Moment {
+        let folder = self.folder().join(id);
+        std::fs::create_dir(&folder).unwrap();
+        Moment { id: id.into(), folder }
+    }
+
+    /// A guest that has counted a little.
+    fn counting(&self) -> Guest {
+        let guest = Guest::start_on(COUNTS, tempfile::tempdir().unwrap(), &self.active());
+        counts_on(&guest);
+        guest
+    }
+
+    /// The same machine again.
+    fn start(&self, memory: Option<&Path>) -> Guest {
+        Guest::start_again(tempfile::tempdir().unwrap(), &self.active(), memory)
+    }
+
+    /// Goes on from a moment's memory.
+    fn go_on_from(&self, moment: &Moment) -> anyhow::Result<Guest> {
+        let mut guest = self.start(Some(&moment.folder));
+        let run_dir = guest.dir().to_owned();
+        Kept::find(&moment.folder, &guest.hardware())?.load(&run_dir, || {
+            anyhow::ensure!(!guest.has_ended(), "QEMU has ended");
+            Ok(())
+        })?;
+        qmp::go_on(&run_dir)?;
+        Ok(guest)
+    }
+
+    fn disks(&self) -> usize {
+        let entries = std::fs::read_dir(self.folder()).unwrap().flatten();
+        let disks = entries.filter(|entry| entry.file_name().to_string_lossy().ends_with(".qcow2"));
+        disks.count()
+    }
+}
+
+/// The letter that lies on the disk.
+fn on_disk(disk: &Path) -> char {
+    let raw = disk.with_extension("look");
+    let line = CommandLine::new("qemu-img", ["convert", "-f", "qcow2", "-O", "raw"]);
+    process::run(&line.arg(disk).arg(&raw), LIMIT, &Cancel::default()).unwrap();
+    let letter = char::from(std::fs::read(&raw).unwrap()[1024]);
+    std::fs::remove_file(raw).unwrap();
+    letter
+}
+
+fn sound(disk: &Path) {
+    let line = CommandLine::new("qemu-img", ["check", "-q"]).arg(disk);
+    process::run(&line, LIMIT, &Cancel::default()).unwrap();
+}
+
+fn after(letter: char) -> char {
+    if letter == 'z' {
+        'a'
+    } else {
+        char::from(letter as u8 + 1)
+    }
+}
+
+/// The letters of a console; before them there may be what the firmware says.
+fn counted(guest: &Guest) -> String {
+    guest.console().chars().filter(char::is_ascii_lowercase).collect()
+}
+
+fn counts_on(guest: &Guest) {
+    let before = counted(guest).len();
+    eventually("the guest to count on", || counted(guest).len() > before + 2);
+}
+
+#[test]
+fn a_machine_goes_on_from_the_very_moment() {
+    let place = Place::new();
+    let mut guest = place.counting();
+    let (kept, frozen) = (place.moment("a1"), place.active());
+    assert!(guest.machine().activity().unwrap().disk_written > 0);
+    assert!(moments::keep(&place.home(&guest), &kept, true).unwrap());
+    counts_on(&guest);
+    assert_eq!(graph::written(guest.dir()).unwrap().file, place.active());
+    assert_ne!(place.active(), frozen);
+    guest.kill();
+    let letter = on_disk(&frozen);
+    let mode = std::fs::metadata(kept.folder.join("memory")).unwrap().permissions();
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777, 0o600);
+
+    // What was written since is gone, and the guest goes on where it was; twice.
+    for _ in 0..2 {
+        moments::go_back(&place.off(), &kept).unwrap();
+        let mut guest = place.go_on_from(&kept).unwrap();
+        counts_on(&guest);
+        let first = counted(&guest).chars().next().unwrap();
+        let next = after(letter);
+        assert!(
+            [letter, next, after(next)].contains(&first),
+            "{letter} was on the disk, {first} came next"
+        );
+        // A second moment on top of the first.
+        let second = place.moment("b2");
+        assert!(moments::keep(&place.home(&guest), &second, true).unwrap());
+        counts_on(&guest);
+        guest.kill();
+        sound(&place.active());
+        std::fs::remove_dir_all(second.folder).unwrap();
+        moments::sweep(&place.off(), std::slice::from_ref(&kept)).unwrap();
+    }
+    assert_eq!(on_disk(&frozen), letter, "what was kept is as it was");
+}
+
+#[test]
+fn a_moment_without_memory_is_a_disk() {
+    let place = Place::new();
+    let mut guest = place.counting();
+    let running = place.moment("a1");
+    assert!(!moments::keep(&place.home(&guest), &running, false).unwrap());
+    counts_on(&guest);
+    guest.kill();
+    let off = place.moment("b2");
+    let last = on_disk(&place.active());
+    assert!(
+        !moments::keep(&place.off(), &off, true).unwrap(),
+        "one that is off has no memory"
+    );
+    moments::go_back(&place.off(), &running).unwrap();
+    moments::go_back(&place.off(), &off).unwrap();
+    assert_eq!(on_disk(&place.active()), last);
+    let guest = place.start(None);
+    counts_on(&guest);
+    assert!(counted(&guest).starts_with('a'), "it booted");
+}
+
+#[test]
+fn what_others_lie_on_stays_in_whatever_order_moments_go() {
+    for order in [[0, 1, 2], [2, 1, 0], [1, 0, 2], [1, 2, 0]] {
+        let place = Place::new();
+        image::create(&place.active(), 1).unwrap();
+        let all = ["a1", "b2", "c3"].map(|id| {
+            let moment = place.moment(id);
+            moments::keep(&place.off(), &moment, false).unwrap();
+            moment
+        });
+        // The machine goes on from the middle one.
+        moments::go_back(&place.off(), &all[1]).unwrap();
+        let mut kept = all.to_vec();
+        for gone in order {
+            std::fs::remove_dir_all(&all[gone].folder).unwrap();
+            kept.retain(|moment| moment.id != all[gone].id);
+            moments::sweep(&place.off(), &kept).unwrap();
+            sound(&place.active());
+            for moment in &kept {
+                moments::go_back(&place.off(), moment).unwrap();
+                sound(&place.active());
+            }
+        }
+        assert!(place.disks() <= 4, "{}", place.disks());
+    }
+}
+
+#[test]
+fn a_memory_that_does_not_fit_is_told_and_the_machine_boots() {
+    let place = Place::new();
+    let mut guest = place.counting();
+    let kept = place.moment("a1");
+    moments::keep(&place.home(&guest), &kept, true).unwrap();
+    guest.kill();
+    let (memory, manifest) = (kept.folder.join("memory"), kept.folder.join("memory.json"));
+    let whole = std::fs::read_to_string(&manifest).unwrap();
+    let stale = |reason: &str| {
+        let error = place.go_on_from(&kept).err().expect("it does not fit");
+        assert!(error.to_string().contains(reason), "{error:#}");
+        StaleMemory::of(&error).is_some()
+    };
+    std::fs::write(&manifest, whole.replace("\"qemu\": \"", "\"qemu\": \"1.")).unwrap();
+    assert!(stale("it was kept by QEMU 1."));
+    std::fs::write(&manifest, whole.replace("\"cpus\": 1", "\"cpus\": 2")).unwrap();
+    assert!(stale("CPUs: 2"));
+    std::fs::write(&manifest, &whole).unwrap();
+    let open = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(&memory)
+        .unwrap();
+    let length = open.metadata().unwrap().len();
+    open.set_len(length - 4096).unwrap();
+    assert!(stale("damaged"));
+    open.set_len(length).unwrap();
+    assert!(stale("damaged"), "the end is a hole now");
+    moments::go_back(&place.off(), &kept).unwrap();
+    let guest = place.start(None);
+    counts_on(&guest);
+    assert!(counted(&guest).starts_with('a'), "it booted");
+}
+
+#[test]
+fn a_disk_too_small_for_the_memory_costs_the_machine_nothing() {
+    let outside = tempfile::tempdir().unwrap();
+    let Some(small) = Small::new(&outside.path().join("small")) else {
+        eprintln!("SKIPPED: a full disk needs mount(8), and the tests may not use it here");
+        return;
+    };
+    std::fs::write(small.0.join("filler"), vec![1; 900 << 10]).unwrap();
+    let place = Place::new();
+    let guest = place.counting();
+    let kept = Moment {
+        id: "a1".into(),
+        folder: small.0.join("a1"),
+    };
+    std::fs::create_dir(&kept.folder).unwrap();
+    let error = moments::keep(&place.home(&guest), &kept, true).unwrap_err();
+    assert_eq!(
+        Fault::of(&error).map(|fault| fault.cause),
+        Some(Cause::Space),
+        "{error:#}"
+    );
+    counts_on(&guest);
+    std::fs::remove_dir_all(&kept.folder).unwrap();
+    moments::sweep(&place.home(&guest), &[]).unwrap();
+    // And the next one is whole.
+    let kept = place.moment("b2");
+    assert!(moments::keep(&place.home(&guest), &kept, true).unwrap());
+    counts_on(&guest);
+}

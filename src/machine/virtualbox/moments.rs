@@ -1,0 +1,129 @@
+//! Moments of a machine that are kept: snapshots of `VirtualBox`'s own, named after the moment.
+//!
+//! A snapshot of a machine that runs always holds its memory; where that is not wanted, it is thrown away when the
+//! machine goes back. Snapshots that the user takes in `VirtualBox`'s window have other names and stay.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail};
+
+use super::info::{Info, Snapshot, VmState};
+use super::vboxmanage::VBoxManage;
+use super::{arguments, disks};
+use crate::fault::{Cause, Fault};
+use crate::machine::qemu::arguments::Size;
+use crate::machine::{Forward, StaleMemory};
+
+/// What the names of snapshots begin with that this program has taken.
+const PREFIX: &str = "provision-";
+
+/// What `VirtualBox` says of a saved memory from which a machine cannot go on: the errors of its saved states' reader
+/// (`VBox/err.h`).
+const STALE: [&str; 2] = ["VERR_SSM_", "VERR_PGM_SAVED"];
+
+/// Keeps how the machine in `folder` is now as `id`, its memory too if it runs; it goes on. Gives whether the memory was
+/// wanted and kept.
+///
+/// # Errors
+/// When `VirtualBox` fails.
+pub(super) fn keep(vbox: &VBoxManage, folder: &Path, id: &str, memory: bool) -> Result<bool> {
+    let context = || format!("taking a snapshot of the machine in {}", folder.display());
+    let (machine, name) = (disks::settings(folder)?, format!("{PREFIX}{id}"));
+    let runs = disks::show(vbox, folder)?.state().is_alive();
+    let take = if runs {
+        arguments::take_live_snapshot(&machine, &name)
+    } else {
+        arguments::take_snapshot(&machine, &name)
+    };
+    vbox.change_slowly(take).with_context(context)?;
+    Ok(runs && memory)
+}
+
+/// Gives the machine in `folder`, which does not run, what `id` kept: the disk, and with `memory` what it is to go on
+/// from.
+///
+/// # Errors
+/// When there is no such moment, or `VirtualBox` fails.
+pub(super) fn go_back(vbox: &VBoxManage, folder: &Path, id: &str, memory: bool) -> Result<()> {
+    let context = || format!("restoring a snapshot of the machine in {}", folder.display());
+    let info = disks::show(vbox, folder).with_context(context)?;
+    let snapshot = find(&info, id).with_context(context)?;
+    let machine = disks::settings(folder)?;
+    vbox.change_slowly(arguments::restore_snapshot(&machine, &snapshot.uuid))
+        .with_context(context)?;
+    if !memory && disks::show(vbox, folder)?.state() == VmState::Saved {
+        vbox.change(arguments::discard_state(&machine)).with_context(context)?;
+    }
+    Ok(())
+}
+
+fn find(info: &Info, id: &str) -> Result<Snapshot> {
+    let of = |snapshot: &Snapshot| snapshot.name.strip_prefix(PREFIX) == Some(id);
+    info.snapshots().into_iter().find(of).context(Fault::new(
+        Cause::Machine,
+        "VirtualBox does not have this snapshot any more",
+    ))
+}
+
+/// Deletes the snapshots of this program that are not among `kept`. One from which several others were taken stays until
+/// only one of these is left.
+///
+/// # Errors
+/// When `VirtualBox` fails.
+pub(super) fn sweep(vbox: &VBoxManage, folder: &Path, kept: &[&str]) -> Result<()> {
+    let machine = disks::settings(folder)?;
+    let is_kept = |snapshot: &Snapshot| snapshot.name.strip_prefix(PREFIX).is_none_or(|id| kept.contains(&id));
+    loop {
+        let mut has_changed = false;
+        for snapshot in disks::show(vbox, folder)?.snapshots() {
+            if is_kept(&snapshot) {
+                continue;
+            }
+            match vbox.change_slowly(arguments::delete_snapshot(&machine, &snapshot.uuid)) {
+                Ok(_) => has_changed = true,
+                Err(error) if has_children(&error) => {}
+                Err(error) => {
+                    let context = || format!("deleting a snapshot of the machine in {}", folder.display());
+                    return Err(error).with_context(context);
+                }
+            }
+        }
+        if !has_changed {
+            return Ok(());
+        }
+    }
+}
+
+/// Whether a snapshot was not deleted because several lie on it.
+fn has_children(error: &anyhow::Error) -> bool {
+    Fault::of(error).is_some_and(|fault| fault.message.contains("more than the one snapshot allowed"))
+}
+
+/// Prepares the machine in `folder` for going on from its memory. All but its forwards is as it was then.
+///
+/// # Errors
+/// A [`StaleMemory`] when there is none, or the machine is to have another size.
+pub(super) fn configure(vbox: &VBoxManage, folder: &Path, size: Size, forwards: Option<&[Forward]>) -> Result<()> {
+    let info = disks::show(vbox, folder)?;
+    if info.state() != VmState::Saved {
+        bail!(StaleMemory("VirtualBox has no saved memory of it".into()));
+    }
+    let has = |key: &str, value: String| info.get(key) == Some(value.as_str());
+    if !has("cpus", size.cpus.to_string()) || !has("memory", size.memory_mib.to_string()) {
+        bail!(StaleMemory(
+            "it had another number of CPUs or another memory then".into()
+        ));
+    }
+    let machine = disks::settings(folder)?;
+    let replace = arguments::replace_forwards(&machine, &info.forwards(), forwards.unwrap_or_default());
+    vbox.change(replace).map(drop)
+}
+
+/// The error of a machine that was to go on from its memory.
+pub(super) fn stale(error: anyhow::Error) -> anyhow::Error {
+    let said = Fault::of(&error).map(|fault| fault.message.clone()).unwrap_or_default();
+    if STALE.iter().any(|mark| said.contains(mark)) {
+        return StaleMemory(said).into();
+    }
+    error
+}

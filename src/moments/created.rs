@@ -1,0 +1,78 @@
+//! How `create` left a machine, for `reset`.
+
+use anyhow::{Context as _, Result};
+
+use super::{CREATED, Kept, all, discard, keep_as, random_id, require_room, sweep};
+use crate::event::Stage;
+use crate::fault::{Cause, Fault};
+use crate::instance::{Instance, Record};
+use crate::stage::Host;
+
+/// How `create` left the machine.
+///
+/// # Errors
+/// A [`Cause::Usage`] fault when that was not kept.
+pub(super) fn find(instance: &Instance) -> Result<Kept> {
+    let kept = all(instance)?.into_iter().rfind(Kept::is_created);
+    kept.with_context(|| {
+        Fault::new(
+            Cause::Usage,
+            format!("how `create` left the machine {} was not kept", instance.name),
+        )
+        .hint("another `provision create` keeps how the machine is then")
+    })
+}
+
+/// Keeps how the running machine is now, for `reset`, unless that was done since its disk was made. Whatever keeps it
+/// from being kept is told, and no error: the machine runs.
+///
+/// # Errors
+/// When the user interrupts.
+pub fn keep_created(host: &Host, instance: &Instance, record: &Record) -> Result<()> {
+    let kept = all(instance).map(|all| all.iter().any(|kept| kept.is_created() && is_of(kept, record)));
+    match kept {
+        Ok(true) => Ok(()),
+        Ok(false) => keep_anew(host, instance, record),
+        Err(error) => Err(error),
+    }
+    .or_else(|error| told(host, error))
+}
+
+fn is_of(kept: &Kept, record: &Record) -> bool {
+    kept.manifest.record.layer == record.layer
+}
+
+/// The same, in place of what was kept before.
+pub(super) fn keep_anew(host: &Host, instance: &Instance, record: &Record) -> Result<()> {
+    host.events
+        .step(Stage::Verify, "keeping this moment for `provision reset`");
+    let room = require_room(instance, record);
+    if let Err(error) = &room {
+        host.events.warn(format!(
+            "{error:#}: `provision reset` will boot the machine instead of going on from its memory"
+        ));
+    }
+    keep_as(instance, record, &format!("{CREATED}{}", random_id()), room.is_ok())?;
+    // The former one goes once the new one is there.
+    sweep(instance)
+}
+
+pub(super) fn told(host: &Host, error: anyhow::Error) -> Result<()> {
+    if Fault::of(&error).is_some_and(|fault| fault.cause == Cause::Interrupted) {
+        return Err(error);
+    }
+    host.events
+        .warn(format!("this moment is not kept for `provision reset`: {error:#}"));
+    Ok(())
+}
+
+/// Forgets how `create` left the machine: its disk is another now.
+///
+/// # Errors
+/// When it cannot be removed.
+pub fn forget_created(instance: &Instance) -> Result<()> {
+    for kept in all(instance)?.iter().filter(|kept| kept.is_created()) {
+        discard(instance, &kept.folder)?;
+    }
+    sweep(instance)
+}
