@@ -4,6 +4,7 @@ pub mod arguments;
 pub mod choose;
 pub mod convert;
 pub mod driver;
+pub mod examine;
 pub mod image;
 mod probe;
 mod qmp;
