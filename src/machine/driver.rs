@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::qemu::convert::ImageFormat;
 use super::{qemu, virtualbox};
+use crate::cancel::Cancel;
+use crate::changes::{Changes, Real};
 use crate::config::MachineChoice;
 
 /// A program that runs machines.
@@ -177,8 +179,16 @@ impl Home {
     /// # Errors
     /// When it cannot be ended or removed.
     pub fn remove(&self) -> Result<()> {
+        self.remove_by(&Real)
+    }
+
+    /// The same by other means.
+    ///
+    /// # Errors
+    /// See [`Home::remove`].
+    pub fn remove_by(&self, changes: &dyn Changes) -> Result<()> {
         self.end()?;
-        self.driver().remove(&self.disk())
+        self.driver().remove(changes, &self.disk())
     }
 }
 
@@ -229,13 +239,26 @@ pub trait Driver: Sync {
     ///
     /// # Errors
     /// When the program fails.
-    fn keep(&self, from: &Path, to: &Path, name: &str, parent: Option<&Path>) -> Result<()>;
+    fn keep(&self, changes: &dyn Changes, from: &Path, to: &Path, name: &str, parent: Option<&Path>) -> Result<()>;
 
     /// Removes a disk, if it is there.
     ///
     /// # Errors
     /// When something lies on it, or it cannot be removed.
-    fn remove(&self, disk: &Path) -> Result<()>;
+    fn remove(&self, changes: &dyn Changes, disk: &Path) -> Result<()>;
+
+    /// What is wrong with a checkpoint's disk by its own tables and with what it lies on, for a person; empty if nothing
+    /// is. `below` are the disks of the checkpoints under it, the nearest first.
+    ///
+    /// # Errors
+    /// When that cannot be told, or the user interrupts.
+    fn check(&self, disk: &Path, below: &[PathBuf], cancel: &Cancel) -> Result<Vec<String>>;
+
+    /// Lets the program forget a checkpoint's disk, whose files stay.
+    ///
+    /// # Errors
+    /// When something lies on it.
+    fn forget(&self, disk: &Path) -> Result<()>;
 
     /// How much a disk takes on the host's, in bytes.
     fn size(&self, disk: &Path) -> u64;
@@ -245,6 +268,18 @@ pub trait Driver: Sync {
     /// # Errors
     /// When the program fails.
     fn as_qcow2(&self, disk: &Path, scratch: &Path) -> Result<PathBuf>;
+
+    /// What the program has in its lists in the folder `root` though the files are gone.
+    ///
+    /// # Errors
+    /// When it is there and does not answer.
+    fn lost_in(&self, root: &Path) -> Result<Vec<String>>;
+
+    /// Takes something of [`Driver::lost_in`] out of the lists.
+    ///
+    /// # Errors
+    /// When the program fails.
+    fn forget_lost(&self, lost: &str) -> Result<()>;
 
     /// See [`Home::runs`].
     fn runs(&self, home: &Home) -> bool;
