@@ -12,6 +12,7 @@ mod host;
 mod identity;
 mod import;
 mod instance;
+mod kept;
 mod key;
 mod lock;
 mod machine;

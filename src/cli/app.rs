@@ -107,6 +107,7 @@ impl App {
             stall_timeout: None,
             events: self.events.clone(),
             cancel: self.cancel.clone(),
+            keeper: None,
         }
     }
 

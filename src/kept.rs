@@ -1,0 +1,21 @@
+//! What guests fetched, kept on the host, so that the same can be made again without a network: Debian's archive by
+//! address, images by digest. It lies in the cache and in no guest.
+//!
+//! [`Store`] is the folder, [`Keeper`] the server through which guests fetch while a stage works, [`need`] what a stage
+//! is known to need.
+
+mod archive;
+mod keeper;
+mod names;
+pub mod need;
+mod reply;
+mod registry;
+mod server;
+mod store;
+mod tunnel;
+mod upstream;
+
+pub use keeper::{Keeper, Route};
+pub use names::NOWHERE;
+pub use store::{Bound, Digest, Size, Store};
+pub use upstream::GATEWAY;
