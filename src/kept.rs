@@ -5,6 +5,7 @@
 //! is known to need.
 
 mod archive;
+mod client;
 mod keeper;
 mod names;
 pub mod need;
@@ -15,7 +16,12 @@ mod store;
 mod tunnel;
 mod upstream;
 
+#[cfg(test)]
+mod tests;
+
+pub use client::Fetcher;
 pub use keeper::{Keeper, Route};
 pub use names::NOWHERE;
+#[allow(unused_imports, reason = "what `cache` needs to show and prune it")]
 pub use store::{Bound, Digest, Size, Store};
 pub use upstream::GATEWAY;

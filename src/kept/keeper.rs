@@ -3,16 +3,23 @@
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use tokio::sync::oneshot;
 
 use super::names;
 use super::server::{self, Shared};
-use super::store::{Fetched, Store};
+use super::store::{Bound, Fetched, Store};
 use super::upstream::Upstream;
 use crate::config::{Docker, Network};
 use crate::event::Events;
+
+/// How much is kept, and how long after its last use.
+const BOUND: Bound = Bound {
+    age: Some(Duration::from_secs(180 * 24 * 3600)),
+    bytes: Some(16 << 30),
+};
 
 /// How a guest is led to the keeper, as its firewall needs to know it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +52,10 @@ impl Keeper {
     /// # Errors
     /// When the configuration's addresses cannot be read, or no port is to be had.
     pub fn online(store: Store, docker: &Docker, network: &Network, events: &Events) -> Result<Self> {
+        // What is left over is no reason not to go on.
+        if let Err(error) = store.prune(BOUND) {
+            events.detail(format!("clearing what is kept: {error:#}"));
+        }
         Self::start(store, docker, network, true, events)
     }
 
@@ -100,6 +111,11 @@ impl Keeper {
     /// How guests are led here.
     pub const fn route(&self) -> &Route {
         &self.route
+    }
+
+    /// The configured proxy, with its password.
+    pub fn proxy(&self) -> Option<&reqwest::Url> {
+        self.shared.upstream.as_ref()?.proxy.as_ref()
     }
 
     /// Whether it gives only what is kept.

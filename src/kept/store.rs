@@ -210,6 +210,13 @@ impl Store {
         read_json(&self.folder.join("receipts").join(format!("{name}.json")))
     }
 
+    /// Whether there is a receipt whose name begins so.
+    pub fn has_receipt(&self, beginning: &str) -> bool {
+        let files = self.files("receipts").unwrap_or_default();
+        let mut names = files.iter().filter_map(|file| file.path.file_name()?.to_str());
+        names.any(|name| name.starts_with(beginning))
+    }
+
     /// Keeps the receipt `name`.
     ///
     /// # Errors
