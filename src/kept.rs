@@ -6,11 +6,12 @@
 
 mod archive;
 mod client;
+pub mod dates;
 mod keeper;
 mod names;
 pub mod need;
-mod reply;
 mod registry;
+mod reply;
 mod server;
 mod store;
 mod tunnel;

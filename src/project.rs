@@ -92,7 +92,9 @@ impl Tree {
             let is_named = name.is_some_and(|name| name.starts_with("dockerfile") || name.ends_with("dockerfile"));
             if let (true, Kind::File { source, stamp }) = (is_named, &entry.kind) {
                 let mut content = Vec::new();
-                open(source, *stamp)?.read_to_end(&mut content).context("reading the project")?;
+                open(source, *stamp)?
+                    .read_to_end(&mut content)
+                    .context("reading the project")?;
                 found.extend(String::from_utf8(content));
             }
         }

@@ -2,11 +2,12 @@
 # Leads what the guest fetches through the host's keeper while a stage works, and takes every trace of that back. Runs as
 # root, from standard input, behind a line that sets its arguments:
 #
-#   begin --gateway ADDRESS --port PORT [--lead PORT]... [--names PORT] [--probe ADDRESS] [--engine JSON]
+#   begin --gateway ADDRESS --port PORT [--lead PORT]... [--names PORT] [--probe ADDRESS] [--clock TIME] [--engine JSON]
 #   end
 #
 #   --lead    another port than 80 whose connections are led, on the host too
 #   --names   answers every name, and nothing else than the keeper is reached
+#   --clock   the time meanwhile, in seconds since 1970: apt refuses lists of packages that are too old
 #   --engine  what daemon.json says meanwhile
 set -eu
 
@@ -14,6 +15,8 @@ table=provision_keeper
 engine=/etc/docker/daemon.json
 # A file system in memory: what lies there is gone with the power.
 before=/run/provision-daemon.json
+# By how many seconds the clock was set back.
+late=/run/provision-late
 
 die() {
     echo "lead: error: $1" >&2
@@ -42,6 +45,10 @@ reload_until() { # yes|no: until the engine does, or does not, name the keeper
 
 end() {
     nft delete table inet $table 2> /dev/null || true
+    if [ -e $late ]; then
+        date -s "@$(($(date +%s) + $(cat $late)))" > /dev/null
+        rm -f $late
+    fi
     [ -e $before ] || return 0
     gateway='' port=''
     read -r gateway port < $before.port
@@ -72,7 +79,7 @@ rules() {
     echo "    chain passing { type nat hook prerouting priority -110; iifname != \"$wire\" meta nfproto ipv4 fib daddr oifname \"$wire\" jump lead; }"
     echo "    chain refuse {"
     # IPv4 is taken then.
-    echo "        meta nfproto ipv6 tcp dport { 80, 443 } reject with tcp reset"
+    echo "        meta nfproto ipv6 tcp dport 80 reject with tcp reset"
     if [ -n "$names" ]; then
         echo "        ip daddr != { $gateway, 255.255.255.255 } meta l4proto tcp reject with tcp reset"
         echo "        ip daddr != { $gateway, 255.255.255.255 } reject"
@@ -99,6 +106,10 @@ begin() {
         *led) ;;
         *) die "the host's keeper is not reached" ;;
     esac
+    if [ -n "$clock" ]; then
+        echo $(($(date +%s) - clock)) > $late
+        date -s "@$clock" > /dev/null
+    fi
     [ -n "$json" ] || return 0
     echo "$gateway $port" > $before.port
     cp -p $engine $before
@@ -109,7 +120,7 @@ begin() {
 
 action=$1
 shift
-gateway='' port='' leads='' names='' probe='' json=''
+gateway='' port='' leads='' names='' probe='' clock='' json=''
 while [ $# -gt 0 ]; do
     case $1 in
         --gateway) gateway=$2 ;;
@@ -117,6 +128,7 @@ while [ $# -gt 0 ]; do
         --lead) leads="$leads $2" ;;
         --names) names=$2 ;;
         --probe) probe=$2 ;;
+        --clock) clock=$2 ;;
         --engine) json=$2 ;;
         *) die "$1: unknown option" ;;
     esac

@@ -31,7 +31,9 @@ const HOP: [HeaderName; 8] = [
 /// Answers a request for `url`, by the configured proxy if the guest meant that.
 pub async fn answer(shared: &Arc<Shared>, url: &Url, by_proxy: bool, request: Request<Asking>) -> Reply {
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
-    let is_own = [AUTHORIZATION, COOKIE].iter().any(|name| request.headers().contains_key(name));
+    let is_own = [AUTHORIZATION, COOKIE]
+        .iter()
+        .any(|name| request.headers().contains_key(name));
     let asked = Asked {
         url,
         head_only: request.method() == Method::HEAD,
@@ -168,7 +170,9 @@ async fn online(shared: &Arc<Shared>, asked: &Asked<'_>, client: &reqwest::Clien
         (Err(error), Some((entry, file))) => stale(shared, asked, entry, file, &error.without_url().to_string()),
         (Err(error), None) => {
             let error = anyhow::Error::new(error.without_url());
-            shared.events.detail(format!("{} is not to be had: {error:#}", asked.url));
+            shared
+                .events
+                .detail(format!("{} is not to be had: {error:#}", asked.url));
             reply::text(StatusCode::BAD_GATEWAY, format!("{error:#}\n"))
         }
     }
@@ -176,7 +180,9 @@ async fn online(shared: &Arc<Shared>, asked: &Asked<'_>, client: &reqwest::Clien
 
 /// What is kept, since nothing newer is to be had.
 fn stale(shared: &Shared, asked: &Asked<'_>, entry: Entry, file: std::fs::File, why: &str) -> Reply {
-    shared.events.detail(format!("{} is taken from what is kept: {why}", asked.url));
+    shared
+        .events
+        .detail(format!("{} is taken from what is kept: {why}", asked.url));
     shared.fetched(&entry);
     asked.kept(&entry, file)
 }
@@ -238,4 +244,3 @@ async fn passed(shared: &Arc<Shared>, request: reqwest::RequestBuilder, url: &Ur
         }
     }
 }
-

@@ -80,7 +80,9 @@ impl<'a> Fetcher<'a> {
     fn registry(&self, path: &str) -> Result<Response> {
         let url = format!("http://127.0.0.1:{}/v2/{path}", self.keeper.route().port);
         let response = self.client.get(url).header(ACCEPT, KINDS).send();
-        let response = response.map_err(reqwest::Error::without_url).with_context(|| format!("fetching {path}"))?;
+        let response = response
+            .map_err(reqwest::Error::without_url)
+            .with_context(|| format!("fetching {path}"))?;
         if !response.status().is_success() {
             bail!("fetching {path}: {}", response.text().unwrap_or_default().trim());
         }

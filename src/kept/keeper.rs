@@ -2,10 +2,12 @@
 
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use super::names;
@@ -38,6 +40,8 @@ pub struct Keeper {
     route: Route,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
+    /// The guests' clock, in seconds since 1970; 0 leaves it alone.
+    clock: AtomicI64,
 }
 
 impl std::fmt::Debug for Keeper {
@@ -105,6 +109,7 @@ impl Keeper {
             route,
             stop: Some(stop),
             thread: Some(thread),
+            clock: AtomicI64::new(0),
         })
     }
 
@@ -131,6 +136,16 @@ impl Keeper {
     /// What guests wanted and did not get since the last call.
     pub fn take_missed(&self) -> Vec<String> {
         self.shared.take_missed()
+    }
+
+    /// Has guests work at another time: that of what is kept.
+    pub fn set_clock(&self, time: Timestamp) {
+        self.clock.store(time.as_second(), Ordering::SeqCst);
+    }
+
+    /// The time at which guests work, in seconds since 1970, if it is not now.
+    pub fn clock(&self) -> Option<i64> {
+        Some(self.clock.load(Ordering::SeqCst)).filter(|time| *time != 0)
     }
 
     /// Where it keeps things.

@@ -31,9 +31,7 @@ pub fn may_reach(address: IpAddr) -> bool {
                 || ip.is_broadcast()
                 || ip.octets()[0] == 0)
         }
-        IpAddr::V6(ip) => {
-            !(ip.is_loopback() || ip.is_unspecified() || ip.is_multicast() || ip.is_unicast_link_local())
-        }
+        IpAddr::V6(ip) => !(ip.is_loopback() || ip.is_unspecified() || ip.is_multicast() || ip.is_unicast_link_local()),
     }
 }
 
@@ -158,7 +156,19 @@ mod tests {
 
     #[test]
     fn no_service_of_this_host_is_reached() {
-        for ip in ["127.0.0.1", "127.9.9.9", "0.0.0.0", "0.1.2.3", "169.254.169.254", "::1", "::ffff:127.0.0.1", "::", "fe80::1", "224.0.0.1", "255.255.255.255"] {
+        for ip in [
+            "127.0.0.1",
+            "127.9.9.9",
+            "0.0.0.0",
+            "0.1.2.3",
+            "169.254.169.254",
+            "::1",
+            "::ffff:127.0.0.1",
+            "::",
+            "fe80::1",
+            "224.0.0.1",
+            "255.255.255.255",
+        ] {
             assert!(!may_reach(ip.parse().unwrap()), "{ip}");
         }
         for ip in ["151.101.2.132", "10.1.2.3", "192.168.1.1", "2a04:4e42::644"] {

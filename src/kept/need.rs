@@ -81,11 +81,22 @@ fn parts(store: &Store, name: &str, manifest: &Value) -> Option<Vec<(Digest, Opt
     if manifest.get("manifests").is_some() {
         let digest = for_guests(manifest)?;
         let manifest = content_of(store, &key_of(name, &digest.to_string()))?;
-        return manifest.get("layers").is_some().then(|| parts(store, name, &manifest))?;
+        return manifest
+            .get("layers")
+            .is_some()
+            .then(|| parts(store, name, &manifest))?;
     }
     let layers = manifest.get("layers")?.as_array()?;
-    let part = |part: &Value| Some((Digest::parse(part.get("digest")?.as_str()?)?, part.get("size")?.as_u64()));
-    std::iter::once(manifest.get("config")?).chain(layers).map(part).collect()
+    let part = |part: &Value| {
+        Some((
+            Digest::parse(part.get("digest")?.as_str()?)?,
+            part.get("size")?.as_u64(),
+        ))
+    };
+    std::iter::once(manifest.get("config")?)
+        .chain(layers)
+        .map(part)
+        .collect()
 }
 
 /// The digest of the manifest for the guests' processor in a list of manifests.
@@ -111,29 +122,41 @@ pub fn blobs_of(manifest: &Value) -> Vec<Digest> {
 pub fn images(dockerfile: &str) -> Vec<Image> {
     let (mut arguments, mut stages, mut found) = (Vec::new(), Vec::new(), Vec::new());
     let syntax = dockerfile.lines().next().and_then(|line| line.strip_prefix('#'));
-    if let Some(("syntax", image)) = syntax.and_then(|line| line.trim().split_once('=')).map(|(name, value)| (name.trim(), value.trim())) {
+    if let Some(("syntax", image)) = syntax
+        .and_then(|line| line.trim().split_once('='))
+        .map(|(name, value)| (name.trim(), value.trim()))
+    {
         found.push(image.to_owned());
     }
     for line in instructions(dockerfile) {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let Some((instruction, rest)) = words.split_first() else { continue };
+        let Some((instruction, rest)) = words.split_first() else {
+            continue;
+        };
         match instruction.to_ascii_uppercase().as_str() {
             "ARG" if stages.is_empty() => {
-                arguments.extend(rest.iter().filter_map(|word| word.split_once('=')).map(|(name, value)| {
-                    (name.to_owned(), value.trim_matches('"').to_owned())
-                }));
+                arguments.extend(
+                    rest.iter()
+                        .filter_map(|word| word.split_once('='))
+                        .map(|(name, value)| (name.to_owned(), value.trim_matches('"').to_owned())),
+                );
             }
             "FROM" => {
                 let mut names = rest.iter().filter(|word| !word.starts_with("--"));
                 let image = names.next().and_then(|image| filled(image, &arguments));
                 found.extend(image.filter(|image| image != "scratch" && !stages.contains(image)));
-                let name = names.nth(1).map_or_else(|| stages.len().to_string(), |name| (*name).to_owned());
+                let name = names
+                    .nth(1)
+                    .map_or_else(|| stages.len().to_string(), |name| (*name).to_owned());
                 stages.push(name);
             }
             "COPY" => {
                 let from = rest.iter().find_map(|word| word.strip_prefix("--from="));
                 let is_stage = |name: &str| name.parse::<usize>().is_ok() || stages.iter().any(|stage| stage == name);
-                found.extend(from.filter(|name| !is_stage(name) && !name.contains('$')).map(ToOwned::to_owned));
+                found.extend(
+                    from.filter(|name| !is_stage(name) && !name.contains('$'))
+                        .map(ToOwned::to_owned),
+                );
             }
             _ => {}
         }
@@ -176,17 +199,24 @@ fn filled(text: &str, arguments: &[(String, String)]) -> Option<String> {
         let (name, default, after) = match after.strip_prefix('{') {
             Some(braced) => {
                 let (inner, after) = braced.split_once('}')?;
-                let (name, default) = inner.split_once(":-").map_or((inner, None), |(name, value)| (name, Some(value)));
+                let (name, default) = inner
+                    .split_once(":-")
+                    .map_or((inner, None), |(name, value)| (name, Some(value)));
                 (name, default, after)
             }
             None => {
-                let end = after.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(after.len());
+                let end = after
+                    .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+                    .unwrap_or(after.len());
                 let (name, after) = after.split_at(end);
                 (name, None, after)
             }
         };
         let value = arguments.iter().rev().find(|(known, _)| known == name);
-        filled += value.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty()).or(default)?;
+        filled += value
+            .map(|(_, value)| value.as_str())
+            .filter(|value| !value.is_empty())
+            .or(default)?;
         rest = after;
     }
     Some(filled + rest)
@@ -201,7 +231,11 @@ pub fn fingerprint<'a>(dockerfiles: impl IntoIterator<Item = &'a str>) -> String
                 let word = line.split_whitespace().next().unwrap_or_default().to_ascii_uppercase();
                 matches!(word.as_str(), "FROM" | "ARG" | "ENV" | "RUN" | "ADD" | "SHELL")
             };
-            instructions(text).into_iter().filter(counts).collect::<Vec<_>>().join("\n")
+            instructions(text)
+                .into_iter()
+                .filter(counts)
+                .collect::<Vec<_>>()
+                .join("\n")
         })
         .collect();
     texts.sort();
@@ -241,7 +275,15 @@ mod tests {
                     RUN echo \\\n  FROM inside\n\
                     COPY --from=base /a /b\nCOPY --from=0 /a /b\nCOPY --from=busybox:1 /bin /bin\n";
         let found: Vec<_> = images(text).into_iter().map(|image| image.written).collect();
-        assert_eq!(found, ["alpine:3.20", "busybox:1", "debian:bookworm-slim", "docker/dockerfile:1"]);
+        assert_eq!(
+            found,
+            [
+                "alpine:3.20",
+                "busybox:1",
+                "debian:bookworm-slim",
+                "docker/dockerfile:1"
+            ]
+        );
     }
 
     #[test]

@@ -121,7 +121,10 @@ async fn manifest(shared: &Arc<Shared>, name: &str, reference: &str, accept: &st
         (_, Some(kept)) => kept,
         (None, None) => {
             shared.missed(format!("the image {}", key.trim_start_matches("docker.io/library/")));
-            return unknown("MANIFEST_UNKNOWN", "it is not kept on this host, and there is no network");
+            return unknown(
+                "MANIFEST_UNKNOWN",
+                "it is not kept on this host, and there is no network",
+            );
         }
     };
     shared.fetched(&entry);
@@ -150,7 +153,11 @@ async fn fetch_manifest(
         }
     }
     let digest = Digest::of(&content);
-    let expected = if reference.contains(':') { Digest::parse(reference) } else { said };
+    let expected = if reference.contains(':') {
+        Digest::parse(reference)
+    } else {
+        said
+    };
     if expected.is_some_and(|expected| expected != digest) {
         bail!("the registry gives another manifest than it says");
     }
@@ -254,7 +261,11 @@ async fn ask_one(
         if let Some(accept) = accept {
             request = request.header(ACCEPT, accept);
         }
-        let known = shared.tokens.lock().ok().and_then(|tokens| tokens.get(&token_key).cloned());
+        let known = shared
+            .tokens
+            .lock()
+            .ok()
+            .and_then(|tokens| tokens.get(&token_key).cloned());
         if let Some(token) = known {
             request = request.bearer_auth(token);
         }
@@ -293,11 +304,18 @@ async fn token(upstream: &Upstream, registry: &str, challenge: &str) -> Result<S
         .collect();
     let mut realm = reqwest::Url::parse(realm).context("reading who gives tokens")?;
     realm.query_pairs_mut().extend_pairs(query);
-    let response = upstream.registry.get(upstream.address_of_realm(realm, registry)?).send().await?;
+    let response = upstream
+        .registry
+        .get(upstream.address_of_realm(realm, registry)?)
+        .send()
+        .await?;
     let content = response.error_for_status()?.bytes().await?;
     let answer: serde_json::Value = serde_json::from_slice(&content)?;
     let token = answer.get("token").or_else(|| answer.get("access_token"));
-    Ok(token.and_then(|token| token.as_str()).context("it gives no token")?.to_owned())
+    Ok(token
+        .and_then(|token| token.as_str())
+        .context("it gives no token")?
+        .to_owned())
 }
 
 #[cfg(test)]
@@ -326,7 +344,14 @@ mod tests {
                 digest: Digest::parse(&digest).unwrap()
             })
         );
-        for path in ["/", "/v2/../x/manifests/a", "/v2/a/blobs/sha256:..", "/v2/a/blobs/aa", "/v2/a b/manifests/c", "/v2/_catalog"] {
+        for path in [
+            "/",
+            "/v2/../x/manifests/a",
+            "/v2/a/blobs/sha256:..",
+            "/v2/a/blobs/aa",
+            "/v2/a b/manifests/c",
+            "/v2/_catalog",
+        ] {
             assert_eq!(wanted(path), None, "{path}");
         }
     }

@@ -38,10 +38,7 @@ impl Body for Flow {
     type Data = Bytes;
     type Error = BoxError;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         self.0
             .poll_recv(context)
             .map(|block| block.map(|block| block.map(Frame::data)))
@@ -154,7 +151,11 @@ async fn relay(
         }
     }
     if let (Some(incoming), Some(keep)) = (incoming, keep) {
-        if keep.expected.as_ref().is_some_and(|expected| *expected != incoming.digest()) {
+        if keep
+            .expected
+            .as_ref()
+            .is_some_and(|expected| *expected != incoming.digest())
+        {
             return Err(format!("{} is not what it should be", keep.key).into());
         }
         let entry = |digest, size| Entry {

@@ -87,18 +87,24 @@ impl Shared {
 
     /// What was given since the last call.
     pub fn take_fetched(&self) -> Fetched {
-        self.fetched.lock().map(|mut fetched| std::mem::take(&mut *fetched)).unwrap_or_default()
+        self.fetched
+            .lock()
+            .map(|mut fetched| std::mem::take(&mut *fetched))
+            .unwrap_or_default()
     }
 
     /// What was missed since the last call; names that were asked for without a request that followed belong to
     /// fetches that are not plain HTTP.
     pub fn take_missed(&self) -> Vec<String> {
-        let take = |set: &Mutex<BTreeSet<String>>| set.lock().map(|mut set| std::mem::take(&mut *set)).unwrap_or_default();
+        let take =
+            |set: &Mutex<BTreeSet<String>>| set.lock().map(|mut set| std::mem::take(&mut *set)).unwrap_or_default();
         let (missed, names, hosts) = (take(&self.missed), take(&self.names), take(&self.hosts));
         // The guest's own clock asks, and Docker turns to its hub once an image is not kept.
         let is_own = |name: &String| name.contains("ntp") || name.ends_with("docker.io");
         let others = names.into_iter().filter(|name| !hosts.contains(name) && !is_own(name));
-        let others = others.map(|name| format!("something of {name} that is not fetched by plain HTTP (such downloads cannot be kept)"));
+        let others = others.map(|name| {
+            format!("something of {name} that is not fetched by plain HTTP (such downloads cannot be kept)")
+        });
         missed.into_iter().chain(others).collect()
     }
 
@@ -233,7 +239,10 @@ pub fn may_use_proxy<T>(shared: &Shared, request: &Request<T>) -> bool {
 
 /// The answer to who lacks them.
 pub fn unauthorised() -> Reply {
-    let mut reply = reply::text(StatusCode::PROXY_AUTHENTICATION_REQUIRED, "the proxy wants a password\n");
+    let mut reply = reply::text(
+        StatusCode::PROXY_AUTHENTICATION_REQUIRED,
+        "the proxy wants a password\n",
+    );
     let scheme = hyper::header::HeaderValue::from_static("Basic realm=\"proxy\"");
     reply.headers_mut().insert(hyper::header::PROXY_AUTHENTICATE, scheme);
     reply

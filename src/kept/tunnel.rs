@@ -23,7 +23,9 @@ pub fn open(shared: &Arc<Shared>, request: Request<Asking>) -> Reply {
         return reply::text(StatusCode::BAD_REQUEST, "the request names no host\n");
     };
     let Some(upstream) = &shared.upstream else {
-        shared.missed(format!("something of {authority} by HTTPS (such downloads cannot be kept)"));
+        shared.missed(format!(
+            "something of {authority} by HTTPS (such downloads cannot be kept)"
+        ));
         return reply::text(StatusCode::GATEWAY_TIMEOUT, "there is no network\n");
     };
     let Some(proxy) = upstream.proxy.clone() else {
@@ -36,7 +38,9 @@ pub fn open(shared: &Arc<Shared>, request: Request<Asking>) -> Reply {
     tokio::spawn(async move {
         let carried = async {
             let mut there = connect(&proxy, &authority).await?;
-            let here = hyper::upgrade::on(request).await.context("taking the connection over")?;
+            let here = hyper::upgrade::on(request)
+                .await
+                .context("taking the connection over")?;
             tokio::io::copy_bidirectional(&mut TokioIo::new(here), &mut there).await?;
             anyhow::Ok(())
         };
@@ -54,7 +58,9 @@ async fn connect(proxy: &Url, authority: &str) -> Result<TcpStream> {
     }
     let host = proxy.host_str().context("a proxy has a host")?;
     let port = proxy.port_or_known_default().context("a proxy has a port")?;
-    let mut stream = TcpStream::connect((host, port)).await.context("connecting to the proxy")?;
+    let mut stream = TcpStream::connect((host, port))
+        .await
+        .context("connecting to the proxy")?;
     let mut ask = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n");
     if let Some(credentials) = credentials(proxy) {
         ask += &format!("Proxy-Authorization: {credentials}\r\n");

@@ -151,7 +151,13 @@ fn resolver(network: &Network) -> Resolver {
     if network.dns.iter().any(|ip| is_ours(&ip)) {
         return Resolver::default();
     }
-    let place = |ip: IpAddr| if ip == IpAddr::V4(GATEWAY) { Ipv4Addr::LOCALHOST.into() } else { ip };
+    let place = |ip: IpAddr| {
+        if ip == IpAddr::V4(GATEWAY) {
+            Ipv4Addr::LOCALHOST.into()
+        } else {
+            ip
+        }
+    };
     Resolver {
         servers: network.dns.iter().map(|ip| SocketAddr::new(place(*ip), 53)).collect(),
     }

@@ -226,7 +226,10 @@ impl Wanted {
 
 /// The fault of a file that is not on this host, where no server may be asked.
 fn not_here(name: &str) -> anyhow::Error {
-    let fault = Fault::new(Cause::Network, format!("{name} is not on this host, and no server may be asked"));
+    let fault = Fault::new(
+        Cause::Network,
+        format!("{name} is not on this host, and no server may be asked"),
+    );
     fault
         .hint("`provision fetch`, or `provision create` without `--offline`, gets it")
         .into()

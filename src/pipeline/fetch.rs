@@ -58,7 +58,14 @@ pub fn fetch(creation: &Creation<'_>) -> Result<()> {
     fetched?;
     run.instance.destroy()?;
     images_and_builds(creation, keeper, &materials.parts)?;
-    let left = missing(config, paths, host.engine.features(), &materials.parts, pinned.as_deref(), &host.cancel)?;
+    let left = missing(
+        config,
+        paths,
+        host.engine.features(),
+        &materials.parts,
+        pinned.as_deref(),
+        &host.cancel,
+    )?;
     told(creation, keeper, &left.things)
 }
 
@@ -87,9 +94,17 @@ impl Run<'_> {
         if !is_made {
             return self.build(materials).map(drop);
         }
-        let install = self.plan.stages.first().and_then(|planned| self.store.get(&planned.key));
+        let install = self
+            .plan
+            .stages
+            .first()
+            .and_then(|planned| self.store.get(&planned.key));
         let docker = self.plan.stages.last().cloned().context("a plan has stages")?;
-        self.run_again(materials, &docker, &install.context("a checkpoint has those before it")?)
+        self.run_again(
+            materials,
+            &docker,
+            &install.context("a checkpoint has those before it")?,
+        )
     }
 
     /// Runs a stage whose checkpoint is there, for what it fetches alone.
@@ -128,7 +143,9 @@ fn images_and_builds(creation: &Creation<'_>, keeper: &Keeper, parts: &Parts) ->
         }
     }
     let builds = needs.receipt(Stage::Project)?;
-    let addresses = builds.map(|receipt| receipt.missing(keeper.store())).unwrap_or_default();
+    let addresses = builds
+        .map(|receipt| receipt.missing(keeper.store()))
+        .unwrap_or_default();
     for address in addresses.iter().filter(|address| address.starts_with("http://")) {
         host.events.detail(format!("fetching {address}"));
         tell(address, fetcher.address(address))?;

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use jiff::Timestamp;
 
 use super::{Creation, Parts, Run};
 use crate::cancel::Cancel;
@@ -10,7 +11,7 @@ use crate::checkpoint;
 use crate::config::Config;
 use crate::event::Stage;
 use crate::kept::need::{self, Image, Receipt};
-use crate::kept::{Digest, Keeper, Store};
+use crate::kept::{Digest, Keeper, Store, dates};
 use crate::machine::driver::Features;
 use crate::media;
 use crate::paths::Paths;
@@ -68,7 +69,9 @@ impl<'a> Needs<'a> {
     /// # Errors
     /// When a file of the project cannot be read.
     pub fn is_kept(&self, stage: Stage) -> Result<bool> {
-        Ok(self.receipt(stage)?.is_some_and(|receipt| receipt.missing(&self.kept).is_empty()))
+        Ok(self
+            .receipt(stage)?
+            .is_some_and(|receipt| receipt.missing(&self.kept).is_empty()))
     }
 
     /// The images that the project's Dockerfiles name.
@@ -99,7 +102,9 @@ impl<'a> Needs<'a> {
                     if self.kept.has_receipt(BUILDS) {
                         return Ok((missing, true));
                     }
-                    missing.push("the packages that the project's builds fetch: nothing was built with this cache yet".into());
+                    missing.push(
+                        "the packages that the project's builds fetch: nothing was built with this cache yet".into(),
+                    );
                 }
             }
             _ => {}
@@ -115,6 +120,8 @@ pub struct Missing {
     pub things: Vec<String>,
     /// What may turn out to be missing, if anything.
     pub doubt: Option<String>,
+    /// When the kept lists of packages are valid, if not now.
+    pub clock: Option<Timestamp>,
 }
 
 /// Looks what a run without a network would lack; touches neither network nor guest. `pinned` is the digest of the ISO
@@ -137,7 +144,11 @@ pub fn missing(
         Some(known) if known.path.is_some() => {
             let plan = parts.plan(config, features, &known.digest.to_string(), cancel)?;
             let standing = plan.standing(&checkpoint::Store::open(&paths.cache)?)?;
-            let runs = plan.stages.iter().zip(standing).filter(|(_, standing)| *standing != Standing::Cached);
+            let runs = plan
+                .stages
+                .iter()
+                .zip(standing)
+                .filter(|(_, standing)| *standing != Standing::Cached);
             runs.map(|(planned, _)| planned.stage).collect()
         }
         known => {
@@ -148,7 +159,9 @@ pub fn missing(
             Stage::ALL.to_vec()
         }
     };
+    let mut receipts = Vec::new();
     for stage in stages {
+        receipts.extend(needs.receipt(stage)?);
         let (things, is_supposed) = needs.missing(stage)?;
         missing.things.extend(things);
         if is_supposed {
@@ -159,6 +172,7 @@ pub fn missing(
             );
         }
     }
+    missing.clock = dates::clock(&needs.kept, &receipts, Timestamp::now());
     Ok(missing)
 }
 
@@ -185,6 +199,12 @@ impl Creation<'_> {
         if let Some(doubt) = missing.doubt {
             self.host.events.warn(doubt);
         }
+        if let (Some(clock), Some(keeper)) = (missing.clock, &self.host.keeper) {
+            keeper.set_clock(clock);
+            self.host.events.warn(format!(
+                "apt would refuse the kept lists of packages by now: the guest's clock says {clock} while it fetches"
+            ));
+        }
         Ok(())
     }
 }
@@ -192,7 +212,9 @@ impl Creation<'_> {
 impl Run<'_> {
     /// Writes down what `stage` has fetched. What cannot be written is said: the stage's work is not lost by it.
     pub(super) fn keep_receipt(&self, parts: &Parts, stage: Stage) {
-        let Creation { config, paths, host, .. } = self.creation;
+        let Creation {
+            config, paths, host, ..
+        } = self.creation;
         let Some(keeper) = &host.keeper else { return };
         let fetched = keeper.take_fetched();
         let needs = Needs::new(config, parts, &paths.cache);
@@ -204,8 +226,9 @@ impl Run<'_> {
             _ => Ok(()),
         });
         if let Err(error) = kept {
-            host.events
-                .warn(format!("what {stage} fetched is not written down for `--offline`: {error:#}"));
+            host.events.warn(format!(
+                "what {stage} fetched is not written down for `--offline`: {error:#}"
+            ));
         }
     }
 }

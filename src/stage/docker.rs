@@ -77,7 +77,9 @@ impl Input {
     pub fn packages(&self) -> String {
         let options = self.args.chunks_exact(2);
         let wanted = options.filter(|option| matches!(option[0].as_str(), "--source" | "--repository" | "--key-url"));
-        wanted.flatten().fold(digest(SCRIPT.as_bytes()), |text, word| format!("{text} {word}"))
+        wanted
+            .flatten()
+            .fold(digest(SCRIPT.as_bytes()), |text, word| format!("{text} {word}"))
     }
 
     /// What the script reads from its standard input.

@@ -76,10 +76,10 @@ fn begin(host: &Host, keeper: &Keeper, session: &mut Session, engine: Engine) ->
             Some(with_mirror(&text, keeper.route())?)
         }
     };
-    run(host, session, "begin", &arguments(keeper.route(), json))
+    run(host, session, "begin", &arguments(keeper.route(), keeper.clock(), json))
 }
 
-fn arguments(route: &Route, engine: Option<String>) -> Vec<String> {
+fn arguments(route: &Route, clock: Option<i64>, engine: Option<String>) -> Vec<String> {
     let mut args = Vec::new();
     let mut option = |name: &str, value: String| args.extend([name.to_owned(), value]);
     option("--gateway", GATEWAY.to_string());
@@ -91,6 +91,9 @@ fn arguments(route: &Route, engine: Option<String>) -> Vec<String> {
         option("--names", names.to_string());
     }
     option("--probe", NOWHERE.to_string());
+    if let Some(clock) = clock {
+        option("--clock", clock.to_string());
+    }
     if let Some(engine) = engine {
         option("--engine", engine);
     }
@@ -101,7 +104,9 @@ fn arguments(route: &Route, engine: Option<String>) -> Vec<String> {
 fn with_mirror(text: &str, route: &Route) -> Result<String> {
     let mut config: Value = serde_json::from_str(text).context("reading the engine's configuration")?;
     let place = format!("{GATEWAY}:{}", route.port);
-    let fields = config.as_object_mut().context("the engine's configuration is no object")?;
+    let fields = config
+        .as_object_mut()
+        .context("the engine's configuration is no object")?;
     fields.insert("registry-mirrors".into(), json!([format!("http://{place}")]));
     let insecure = fields.entry("insecure-registries").or_insert_with(|| json!([]));
     let insecure = insecure.as_array_mut().context("insecure-registries is no list")?;
@@ -115,7 +120,8 @@ fn run(host: &Host, session: &mut Session, action: &str, args: &[String]) -> Res
     let words = shlex::try_join(words).context("quoting how the guest is led")?;
     let text = format!("set -- {words}\n{SCRIPT}");
     let mut input = text.as_bytes();
-    let job = Exec::new("if [ \"$(id -u)\" = 0 ]; then exec sh -s; else exec sudo -n sh -s; fi").limit(host.patience(LIMIT));
+    let job =
+        Exec::new("if [ \"$(id -u)\" = 0 ]; then exec sh -s; else exec sudo -n sh -s; fi").limit(host.patience(LIMIT));
     let mut said = Vec::new();
     let status = session.exec(&job, Some(&mut input as &mut dyn Read), &mut |stream, line| {
         if stream == Stream::Stderr {
@@ -168,15 +174,17 @@ mod tests {
             ..ROUTE
         };
         let table = [
-            (ROUTE, None, "--gateway 10.0.2.2 --port 4000 --probe 192.0.2.80"),
+            (ROUTE, None, None, "--gateway 10.0.2.2 --port 4000 --probe 192.0.2.80"),
             (
                 route,
+                Some(1_795_000_000),
                 Some("{}".to_owned()),
-                "--gateway 10.0.2.2 --port 4000 --lead 3128 --lead 8080 --names 5353 --probe 192.0.2.80 --engine {}",
+                "--gateway 10.0.2.2 --port 4000 --lead 3128 --lead 8080 --names 5353 --probe 192.0.2.80 \
+                 --clock 1795000000 --engine {}",
             ),
         ];
-        for (route, engine, line) in table {
-            assert_eq!(arguments(&route, engine).join(" "), line);
+        for (route, clock, engine, line) in table {
+            assert_eq!(arguments(&route, clock, engine).join(" "), line);
         }
     }
 
