@@ -142,20 +142,24 @@ async fn online(shared: &Arc<Shared>, asked: &Asked<'_>, client: &reqwest::Clien
             request = request.header(name, value);
         }
     }
-    if let Some((entry, _)) = &kept {
-        let validators = [(IF_NONE_MATCH, &entry.etag), (IF_MODIFIED_SINCE, &entry.modified)];
-        if validators.iter().all(|(_, value)| value.is_none()) && is_package(asked.url) {
-            let (entry, file) = match kept {
-                Some(kept) => kept,
-                None => return gone(asked.url),
-            };
-            shared.fetched(&entry);
-            return asked.kept(&entry, file);
-        }
-        for (name, value) in validators {
-            if let Some(value) = value {
-                request = request.header(name, value);
-            }
+    let validators = kept
+        .as_ref()
+        .map_or([(IF_NONE_MATCH, None), (IF_MODIFIED_SINCE, None)], |(entry, _)| {
+            [
+                (IF_NONE_MATCH, entry.etag.clone()),
+                (IF_MODIFIED_SINCE, entry.modified.clone()),
+            ]
+        });
+    if is_package(asked.url)
+        && validators.iter().all(|(_, value)| value.is_none())
+        && let Some((entry, file)) = kept
+    {
+        shared.fetched(&entry);
+        return asked.kept(&entry, file);
+    }
+    for (name, value) in validators {
+        if let Some(value) = value {
+            request = request.header(name, value);
         }
     }
     match (request.send().await, kept) {
@@ -164,10 +168,10 @@ async fn online(shared: &Arc<Shared>, asked: &Asked<'_>, client: &reqwest::Clien
             asked.kept(&entry, file)
         }
         (Ok(response), Some((entry, file))) if response.status().is_server_error() => {
-            stale(shared, asked, entry, file, &response.status().to_string())
+            stale(shared, asked, &entry, file, &response.status().to_string())
         }
         (Ok(response), _) => fresh(shared, asked, response),
-        (Err(error), Some((entry, file))) => stale(shared, asked, entry, file, &error.without_url().to_string()),
+        (Err(error), Some((entry, file))) => stale(shared, asked, &entry, file, &error.without_url().to_string()),
         (Err(error), None) => {
             let error = anyhow::Error::new(error.without_url());
             shared
@@ -179,12 +183,12 @@ async fn online(shared: &Arc<Shared>, asked: &Asked<'_>, client: &reqwest::Clien
 }
 
 /// What is kept, since nothing newer is to be had.
-fn stale(shared: &Shared, asked: &Asked<'_>, entry: Entry, file: std::fs::File, why: &str) -> Reply {
+fn stale(shared: &Shared, asked: &Asked<'_>, entry: &Entry, file: std::fs::File, why: &str) -> Reply {
     shared
         .events
         .detail(format!("{} is taken from what is kept: {why}", asked.url));
-    shared.fetched(&entry);
-    asked.kept(&entry, file)
+    shared.fetched(entry);
+    asked.kept(entry, file)
 }
 
 /// What the server gave.

@@ -176,15 +176,12 @@ pub fn instructions(dockerfile: &str) -> Vec<String> {
             continue;
         }
         let Some(last) = lines.last_mut() else { continue };
-        match line.strip_suffix('\\') {
-            Some(begun) => {
-                last.push_str(begun);
-                last.push(' ');
-            }
-            None => {
-                last.push_str(line);
-                lines.push(String::new());
-            }
+        if let Some(begun) = line.strip_suffix('\\') {
+            last.push_str(begun);
+            last.push(' ');
+        } else {
+            last.push_str(line);
+            lines.push(String::new());
         }
     }
     lines.retain(|line| !line.trim().is_empty());
@@ -196,21 +193,15 @@ fn filled(text: &str, arguments: &[(String, String)]) -> Option<String> {
     let (mut filled, mut rest) = (String::new(), text);
     while let Some((before, after)) = rest.split_once('$') {
         filled += before;
-        let (name, default, after) = match after.strip_prefix('{') {
-            Some(braced) => {
-                let (inner, after) = braced.split_once('}')?;
-                let (name, default) = inner
-                    .split_once(":-")
-                    .map_or((inner, None), |(name, value)| (name, Some(value)));
-                (name, default, after)
-            }
-            None => {
-                let end = after
-                    .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-                    .unwrap_or(after.len());
-                let (name, after) = after.split_at(end);
-                (name, None, after)
-            }
+        let (name, default, after) = if let Some(braced) = after.strip_prefix('{') {
+            let (inner, after) = braced.split_once('}')?;
+            let default = inner.split_once(":-");
+            let (name, default) = default.map_or((inner, None), |(name, value)| (name, Some(value)));
+            (name, default, after)
+        } else {
+            let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            let (name, after) = after.split_at(after.find(|c| !is_name(c)).unwrap_or(after.len()));
+            (name, None, after)
         };
         let value = arguments.iter().rev().find(|(known, _)| known == name);
         filled += value

@@ -10,7 +10,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use super::reply::{self, Keep, Reply};
 use super::server::{Shared, now};
 use super::store::{Digest, Entry};
-use super::upstream::Upstream;
+use super::upstream::{Upstream, token_giver};
 
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
@@ -304,11 +304,7 @@ async fn token(upstream: &Upstream, registry: &str, challenge: &str) -> Result<S
         .collect();
     let mut realm = reqwest::Url::parse(realm).context("reading who gives tokens")?;
     realm.query_pairs_mut().extend_pairs(query);
-    let response = upstream
-        .registry
-        .get(upstream.address_of_realm(realm, registry)?)
-        .send()
-        .await?;
+    let response = upstream.registry.get(token_giver(realm, registry)?).send().await?;
     let content = response.error_for_status()?.bytes().await?;
     let answer: serde_json::Value = serde_json::from_slice(&content)?;
     let token = answer.get("token").or_else(|| answer.get("access_token"));

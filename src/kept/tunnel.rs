@@ -61,11 +61,12 @@ async fn connect(proxy: &Url, authority: &str) -> Result<TcpStream> {
     let mut stream = TcpStream::connect((host, port))
         .await
         .context("connecting to the proxy")?;
-    let mut ask = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n");
-    if let Some(credentials) = credentials(proxy) {
-        ask += &format!("Proxy-Authorization: {credentials}\r\n");
-    }
-    stream.write_all(format!("{ask}\r\n").as_bytes()).await?;
+    let credentials = credentials(proxy).map(|given| format!("Proxy-Authorization: {given}\r\n"));
+    let ask = format!(
+        "CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n{}\r\n",
+        credentials.unwrap_or_default()
+    );
+    stream.write_all(ask.as_bytes()).await?;
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         if head.len() == HEAD {

@@ -119,18 +119,18 @@ impl Upstream {
         }
         Ok(url.clone())
     }
+}
 
-    /// Who gives tokens for `registry`, looked at as any other address unless it is the registry itself.
-    ///
-    /// # Errors
-    /// When it is an address that guests may not reach through the keeper.
-    pub fn address_of_realm(&self, realm: Url, registry: &str) -> Result<Url> {
-        let registry = Url::parse(registry).context("reading the registry's address")?;
-        if is_same_place(&realm, Some(&registry)) || literal_may_reach(&realm) {
-            return Ok(realm);
-        }
-        bail!("{} gives no tokens", authority_of(&realm))
+/// Who gives tokens for `registry`, looked at as any other address unless it is the registry itself.
+///
+/// # Errors
+/// When it is an address that guests may not reach through the keeper.
+pub fn token_giver(realm: Url, registry: &str) -> Result<Url> {
+    let registry = Url::parse(registry).context("reading the registry's address")?;
+    if is_same_place(&realm, Some(&registry)) || literal_may_reach(&realm) {
+        return Ok(realm);
     }
+    bail!("{} gives no tokens", authority_of(&realm))
 }
 
 fn client(resolver: &Resolver) -> ClientBuilder {

@@ -146,13 +146,15 @@ fn explained(keeper: &Keeper, error: anyhow::Error) -> anyhow::Error {
 
 /// The fault of what is not kept.
 pub fn not_kept(missed: &[String]) -> Fault {
-    let mut text = missed.iter().take(NAMED).fold(
-        String::from("without a network this is missing on this host:"),
-        |text, missed| format!("{text}\n  {missed}"),
-    );
-    if missed.len() > NAMED {
-        text += &format!("\n  and {} more", missed.len() - NAMED);
-    }
+    let named = missed.iter().take(NAMED).cloned();
+    let more = missed.len().saturating_sub(NAMED);
+    let more = (more > 0).then(|| format!("and {more} more"));
+    let first = "without a network this is missing on this host:".to_owned();
+    let text = std::iter::once(first)
+        .chain(named)
+        .chain(more)
+        .collect::<Vec<_>>()
+        .join("\n  ");
     Fault::new(Cause::Network, text).hint("`provision fetch`, or `provision create` without `--offline`, gets it")
 }
 
