@@ -9,6 +9,7 @@ pub mod doctor;
 pub mod exec;
 mod exit_codes;
 pub mod export;
+pub mod fetch;
 pub mod gc;
 pub mod guests;
 pub mod import;
@@ -110,6 +111,14 @@ pub enum Command {
     /// interruption the same command goes on from the last stage that ended. When nothing has changed, the machine is
     /// only started.
     Create(create::Args),
+    /// Get what `create --offline` needs, without making a machine
+    ///
+    /// Gets the ISO, Docker's packages (for which a machine of its own is installed and removed again; its checkpoints
+    /// stay), the images that the project's Dockerfiles name, and again what an earlier build of them fetched. What a
+    /// build fetches while it runs cannot be known before it ran once: for a project that was never built with this cache
+    /// a `create` with a network is needed. Images of other registries than Docker Hub and what builds download by HTTPS
+    /// cannot be kept.
+    Fetch(fetch::Args),
     /// Show what `create` would do and why, without doing it
     Plan(plan::Args),
     /// Show one machine: whether it runs, its ports, its stages
@@ -184,6 +193,7 @@ impl Command {
         let done = match self {
             Self::Exec(args) => return args.run(app),
             Self::Create(args) => args.run(app),
+            Self::Fetch(args) => args.run(app),
             Self::Plan(args) => args.run(app),
             Self::Status(args) => args.run(app),
             Self::List(args) => args.run(app),

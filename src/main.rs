@@ -14,6 +14,7 @@ mod host;
 mod identity;
 mod import;
 mod instance;
+mod kept;
 mod key;
 mod lock;
 mod machine;

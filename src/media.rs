@@ -56,6 +56,8 @@ pub struct Request<'a> {
     pub pinned: Option<&'a str>,
     /// Whether the mirror is asked for the current release even if it was asked lately.
     pub refresh: bool,
+    /// Whether no server is asked at all.
+    pub offline: bool,
 }
 
 /// An ISO that may be used.
@@ -118,6 +120,7 @@ fn obtain_with(patience: Patience, request: &Request, cache: &Path, events: &Eve
         cache,
         events,
         cancel,
+        offline: request.offline,
     };
     match request.choice {
         None => match pinned(request, cache) {

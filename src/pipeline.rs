@@ -1,10 +1,14 @@
 //! Runs a plan: from the first stage that is not cached to a running, verified machine.
 
 mod failed;
+mod fetch;
 mod inputs;
+mod kept;
 mod layers;
 
+pub use fetch::fetch;
 pub use inputs::{Materials, Parts, first_unknown, plan_offline};
+pub use kept::missing;
 
 use std::time::Instant;
 
@@ -158,6 +162,7 @@ impl Run<'_> {
     }
 
     fn whole(&mut self, parts: Parts) -> Result<()> {
+        self.creation.require_kept(&parts, self.pinned_iso().as_deref())?;
         let iso = parts.iso(self.creation, self.pinned_iso().as_deref())?;
         let materials = Materials { iso, parts };
         self.plan = materials.plan(self.creation.config, self.host().engine.features(), &self.host().cancel)?;

@@ -81,6 +81,26 @@ impl Tree {
             .collect()
     }
 
+    /// The content of every file that is built from as a Dockerfile, as far as it is text.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    pub fn dockerfiles(&self) -> Result<Vec<String>> {
+        let mut found = Vec::new();
+        for (path, entry) in &self.entries {
+            let name = path.file_name().map(|name| name.to_string_lossy().to_lowercase());
+            let is_named = name.is_some_and(|name| name.starts_with("dockerfile") || name.ends_with("dockerfile"));
+            if let (true, Kind::File { source, stamp }) = (is_named, &entry.kind) {
+                let mut content = Vec::new();
+                open(source, *stamp)?
+                    .read_to_end(&mut content)
+                    .context("reading the project")?;
+                found.extend(String::from_utf8(content));
+            }
+        }
+        Ok(found)
+    }
+
     /// The size in bytes of the archive that [`Tree::write_tar`] makes, but for what very long names add.
     pub fn total_bytes(&self) -> u64 {
         const BLOCK: u64 = 512;

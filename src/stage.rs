@@ -4,6 +4,7 @@ pub mod account;
 pub mod booted;
 pub mod docker;
 pub mod install;
+pub mod led;
 pub mod media;
 pub mod project;
 pub mod standstill;
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 
 use crate::cancel::Cancel;
 use crate::event::Events;
+use crate::kept::Keeper;
 use crate::machine::Machine;
 use crate::machine::driver::Home;
 use crate::machine::engine::Engine;
@@ -34,6 +36,8 @@ pub struct Host {
     pub events: Events,
     /// Whether the user asked to stop.
     pub cancel: Cancel,
+    /// Through what guests fetch while a stage works, if anything.
+    pub keeper: Option<std::sync::Arc<Keeper>>,
 }
 
 impl Host {

@@ -19,6 +19,7 @@ mod e2e {
     mod faults;
     mod machine;
     mod medium;
+    mod offline;
     mod run;
     mod servers;
     mod virtualbox;
@@ -48,6 +49,10 @@ mod e2e {
         machine::is_kept_when_make_fails(&world);
         world.step("a changed file reruns project and verify only, also after a SIGKILL in between");
         machine::is_made_anew_from_the_change_on(&world);
+        world.step("without a network and a cache, what is missing is named");
+        offline::names_what_is_missing(&world);
+        world.step("without a network a machine for another login is made");
+        offline::makes_a_machine(&world);
         world.step("destroy leaves nothing");
         machine::is_destroyed(&world);
     }

@@ -1,6 +1,7 @@
 //! What every command has at hand.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Result;
 
@@ -10,6 +11,7 @@ use crate::config::{self, AcceleratorChoice, Config, MachineChoice};
 use crate::event::Events;
 use crate::guest;
 use crate::instance::{Instance, Record};
+use crate::kept::{self, Keeper};
 use crate::machine::driver::Hypervisor;
 use crate::machine::engine::{self, Engine};
 use crate::machine::qemu::arguments::Size;
@@ -100,6 +102,25 @@ impl App {
         Ok(chosen.map_or(Hypervisor::Qemu, |chosen| chosen.engine.hypervisor()))
     }
 
+    /// What guests fetch through while a stage works. Online a machine is made without it rather than not at all.
+    ///
+    /// # Errors
+    /// Without a network, when it cannot be started.
+    pub fn keeper(&self, config: &Config, offline: bool) -> Result<Option<Arc<Keeper>>> {
+        let store = kept::Store::new(&self.paths.cache);
+        let start = if offline { Keeper::offline } else { Keeper::online };
+        match start(store, &config.docker, &config.network, &self.events) {
+            Ok(keeper) => Ok(Some(Arc::new(keeper))),
+            Err(error) if offline => Err(error),
+            Err(error) => {
+                self.events.warn(format!(
+                    "what guests fetch is not kept, and `--offline` will miss it: {error:#}"
+                ));
+                Ok(None)
+            }
+        }
+    }
+
     fn host_with(&self, engine: Engine, size: Size) -> Host {
         Host {
             engine,
@@ -107,6 +128,7 @@ impl App {
             stall_timeout: None,
             events: self.events.clone(),
             cancel: self.cancel.clone(),
+            keeper: None,
         }
     }
 

@@ -18,6 +18,10 @@ pub struct Args {
     /// Ask the mirror for the current point release instead of taking the cached ISO
     #[arg(long)]
     pub refresh: bool,
+    /// Connect to nothing: ISO, packages and images come from what this host kept; what is missing is named before
+    /// anything begins
+    #[arg(long, conflicts_with_all = ["refresh", "install_missing"])]
+    pub offline: bool,
     /// Flags and variables.
     #[command(flatten)]
     pub settings: Settings,
@@ -41,6 +45,7 @@ impl Args {
         };
         let host = Host {
             stall_timeout: config.machine.stall_timeout,
+            keeper: app.keeper(&config, self.offline)?,
             ..app.host(app.program(&config)?, config.machine.accelerator, size)?
         };
         pipeline::create(&Creation {

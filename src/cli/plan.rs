@@ -7,13 +7,17 @@ use super::{App, Settings};
 use crate::checkpoint::Store;
 use crate::event::Stage;
 use crate::instance::Instance;
-use crate::pipeline;
+use crate::pipeline::{self, Parts};
 use crate::plan::{Plan, Standing};
 use crate::report::{self, Output, Paint};
+use crate::stage::led::not_kept;
 
 /// The arguments of `plan`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
+    /// Tell, too, what of it this host lacks when there is no network; exit code 6 if it lacks something
+    #[arg(long)]
+    pub offline: bool,
     /// Flags and variables.
     #[command(flatten)]
     pub settings: Settings,
@@ -25,6 +29,9 @@ struct Shown {
     stages: Vec<Line>,
     /// Whether what was changed in the machine since its `create` goes.
     replaces_machine: bool,
+    /// What is missing for a run without a network, if that was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    missing: Option<Vec<String>>,
 }
 
 /// A stage of the plan.
@@ -82,18 +89,29 @@ impl Args {
         let made = machine.and_then(|record| Some((record.guest, record.layer?)));
         let pinned = made.as_ref().filter(|(guest, _)| *guest == config.guest);
         let pinned = pinned.and_then(|(_, layer)| store.installed_from(layer));
-        let plan = pipeline::plan_offline(
-            &config,
-            app.hypervisor(&config)?.driver().features(),
-            &app.paths,
-            pinned.as_deref(),
-            &app.cancel,
-        )?;
+        let features = app.hypervisor(&config)?.driver().features();
+        let plan = pipeline::plan_offline(&config, features, &app.paths, pinned.as_deref(), &app.cancel)?;
+        let missing = self
+            .offline
+            .then(|| {
+                let parts = Parts::gather(&config, &app.paths)?;
+                pipeline::missing(&config, &app.paths, features, &parts, pinned.as_deref(), &app.cancel)
+            })
+            .transpose()?;
+        if let Some(doubt) = missing.as_ref().and_then(|missing| missing.doubt.clone()) {
+            app.events.warn(doubt);
+        }
+        let missing = missing.map(|missing| missing.things);
         let last = plan.as_ref().and_then(Plan::last);
         app.reporter.output(&Shown {
             replaces_machine: made.is_some_and(|(_, layer)| Some(&layer.key) != last),
             stages: lines(plan.as_ref(), &store, pipeline::first_unknown(&config, &app.paths))?,
-        })
+            missing: missing.clone(),
+        })?;
+        match missing {
+            Some(missing) if !missing.is_empty() => Err(not_kept(&missing).into()),
+            _ => Ok(()),
+        }
     }
 }
 

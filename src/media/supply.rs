@@ -25,6 +25,8 @@ pub struct Supply<'a> {
     pub events: &'a Events,
     /// The user's wish to stop.
     pub cancel: &'a Cancel,
+    /// Whether no server is asked.
+    pub offline: bool,
 }
 
 /// One file that is wanted.
@@ -73,6 +75,8 @@ impl Supply<'_> {
     pub fn released(&self, request: &Request) -> Result<Iso> {
         let kept = resolution::kept(request.release, request.key, self.cache);
         match kept {
+            Some(kept) if self.offline => self.fetch(&wanted(request.release, &kept)),
+            None if self.offline => Err(not_here("the ISO")),
             Some(kept) if kept.is_fresh() && !request.refresh => {
                 match self.fetch(&wanted(request.release, &kept)) {
                     // Since it was resolved, the release has moved on.
@@ -165,6 +169,9 @@ impl Supply<'_> {
     }
 
     fn download(&self, place: &Place, wanted: &Wanted) -> Result<()> {
+        if self.offline {
+            return Err(not_here(&wanted.name));
+        }
         let http = self.http()?;
         let mut failure: Option<anyhow::Error> = None;
         for url in &wanted.sources {
@@ -215,6 +222,17 @@ impl Wanted {
             fetched_at: resolution::now(),
         }
     }
+}
+
+/// The fault of a file that is not on this host, where no server may be asked.
+fn not_here(name: &str) -> anyhow::Error {
+    let fault = Fault::new(
+        Cause::Network,
+        format!("{name} is not on this host, and no server may be asked"),
+    );
+    fault
+        .hint("`provision fetch`, or `provision create` without `--offline`, gets it")
+        .into()
 }
 
 /// Where the resolved ISO may be: in the folder that listed it, on the other mirrors, in the archive.

@@ -107,7 +107,7 @@ impl Parts {
             reason: "every run verifies it".into(),
             typical_seconds: None,
         });
-        let request = self.request(config, creation.refresh, pinned);
+        let request = self.request(config, creation.refresh, creation.is_offline(), pinned);
         let iso = stage::media::run(&request, &paths.isos(), &host.events, &host.cancel)?;
         host.events.emit(Event::StageDone {
             stage,
@@ -116,17 +116,28 @@ impl Parts {
         Ok(iso)
     }
 
-    fn request<'a>(&'a self, config: &'a Config, refresh: bool, pinned: Option<&'a str>) -> Request<'a> {
+    pub(super) fn request<'a>(
+        &'a self,
+        config: &'a Config,
+        refresh: bool,
+        offline: bool,
+        pinned: Option<&'a str>,
+    ) -> Request<'a> {
         Request {
             release: &self.definition.iso,
             key: &self.signing_key,
             choice: config.iso.as_ref(),
             pinned: pinned.filter(|_| !refresh),
             refresh,
+            offline,
         }
     }
 
-    fn plan(&self, config: &Config, features: Features, iso_digest: &str, cancel: &Cancel) -> Result<Plan> {
+    /// The plan for the ISO of that digest.
+    ///
+    /// # Errors
+    /// When a file of the project cannot be read.
+    pub(super) fn plan(&self, config: &Config, features: Features, iso_digest: &str, cancel: &Cancel) -> Result<Plan> {
         let disk_gib = config.machine.disk_gib;
         let installer = stage::install::installer(config.machine.installer, features)?;
         let secret = self.builder.keyed_hash_key();
@@ -167,7 +178,7 @@ pub fn plan_offline(
     cancel: &Cancel,
 ) -> Result<Option<Plan>> {
     let parts = Parts::imagine(config, paths)?;
-    let known = media::cached(&parts.request(config, false, pinned), &paths.isos())?;
+    let known = media::cached(&parts.request(config, false, false, pinned), &paths.isos())?;
     known
         .map(|known| parts.plan(config, features, &known.digest.to_string(), cancel))
         .transpose()

@@ -83,6 +83,7 @@ impl Run<'_> {
         if let Err(error) = ran {
             return Err(self.failed(materials, stage, &work, error));
         }
+        self.keep_receipt(&materials.parts, stage);
         let seconds = start.elapsed().as_secs_f64();
         let Planned { key, inputs, .. } = planned.clone();
         let manifest = Manifest::new(stage, key, parent, inputs, seconds);
@@ -107,7 +108,7 @@ impl Run<'_> {
     }
 
     /// The stage's folder with its disk: an overlay on the checkpoint before, or an empty one.
-    fn work(&self, stage: Stage, parent: Option<&Layer>) -> Result<Work> {
+    pub(super) fn work(&self, stage: Stage, parent: Option<&Layer>) -> Result<Work> {
         let dir = self.instance.new_work_dir(stage)?;
         let machine = self.instance.name.to_string();
         let name = format!("{machine}-{stage}");
@@ -125,7 +126,7 @@ impl Run<'_> {
         })
     }
 
-    fn run_stage(&self, materials: &Materials, stage: Stage, work: &Work) -> Result<()> {
+    pub(super) fn run_stage(&self, materials: &Materials, stage: Stage, work: &Work) -> Result<()> {
         let Materials { iso, parts } = materials;
         let Parts {
             recipe,

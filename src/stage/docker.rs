@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use hmac::Mac as _;
 
 use super::booted::{self, Script};
-use super::{Host, Work};
+use super::{Host, Work, led};
 use crate::config::{Docker, DockerSource, Network, Proxy};
 use crate::event::Stage;
 use crate::fault::{Cause, Fault};
@@ -73,6 +73,15 @@ impl Input {
         inputs
     }
 
+    /// What tells which packages are fetched: less than all that is in the key.
+    pub fn packages(&self) -> String {
+        let options = self.args.chunks_exact(2);
+        let wanted = options.filter(|option| matches!(option[0].as_str(), "--source" | "--repository" | "--key-url"));
+        wanted
+            .flatten()
+            .fold(digest(SCRIPT.as_bytes()), |text, word| format!("{text} {word}"))
+    }
+
     /// What the script reads from its standard input.
     fn stdin(&self) -> Vec<u8> {
         let proxy = self.proxy.as_ref().map(|proxy| format!("{}\n", proxy.expose()));
@@ -100,7 +109,9 @@ pub fn run(host: &Host, work: &Work, forwards: &[Forward], root: &Target, input:
                 args: &input.args,
                 input: &input.stdin(),
             };
-            booted::run_script(host, work, Stage::Docker, session, &script)
+            led::around(host, Stage::Docker, session, led::Engine::None, |session| {
+                booted::run_script(host, work, Stage::Docker, session, &script)
+            })
         },
     )
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 
 use super::booted;
-use super::{Host, Work};
+use super::{Host, Work, led};
 use crate::cancel::Cancel;
 use crate::config::Login;
 use crate::event::{Event, Stage, Unit};
@@ -69,8 +69,10 @@ pub fn run(host: &Host, work: &Work, forwards: &[Forward], user: &Target, login:
                 .find(|forward| forward.guest == 443)
                 .map_or(0, |forward| forward.host),
         };
-        make::run(host, work, session, &site, input)?;
-        settle::wait(host, session, &site)
+        led::around(host, Stage::Project, session, led::Engine::Fetches, |session| {
+            make::run(host, work, session, &site, input)?;
+            settle::wait(host, session, &site)
+        })
     })
 }
 

@@ -108,6 +108,7 @@ impl World {
             choice: None,
             pinned: None,
             refresh: false,
+            offline: false,
         }
     }
 

@@ -1,0 +1,146 @@
+# shellcheck shell=sh
+# Leads what the guest fetches through the host's keeper while a stage works, and takes every trace of that back. Runs as
+# root, from standard input, behind a line that sets its arguments:
+#
+#   begin --gateway ADDRESS --port PORT [--lead PORT]... [--names PORT] [--probe ADDRESS] [--clock TIME] [--engine JSON]
+#   end
+#
+#   --lead    another port than 80 whose connections are led, on the host too
+#   --names   answers every name, and nothing else than the keeper is reached
+#   --clock   the time meanwhile, in seconds since 1970: apt refuses lists of packages that are too old
+#   --engine  what daemon.json says meanwhile
+set -eu
+
+table=provision_keeper
+engine=/etc/docker/daemon.json
+# A file system in memory: what lies there is gone with the power.
+before=/run/provision-daemon.json
+# By how many seconds the clock was set back.
+late=/run/provision-late
+
+die() {
+    echo "lead: error: $1" >&2
+    exit 1
+}
+
+# What says whether the engine has taken up its configuration.
+mirrors() {
+    curl -s --max-time 60 --unix-socket /run/docker.sock http://docker/info | grep -o '"Mirrors":[^]]*]' | head -n 1
+}
+
+reload_until() { # yes|no: until the engine does, or does not, name the keeper
+    systemctl reload docker
+    tries=0
+    while [ $tries -lt 60 ]; do
+        case $(mirrors) in
+            *"$gateway:$port"*) named=yes ;;
+            *) named=no ;;
+        esac
+        [ $named != "$1" ] || return 0
+        tries=$((tries + 1))
+        sleep 0.5
+    done
+    die "the engine does not take up its configuration"
+}
+
+end() {
+    nft delete table inet $table 2> /dev/null || true
+    if [ -e $late ]; then
+        date -s "@$(($(date +%s) + $(cat $late)))" > /dev/null
+        rm -f $late
+    fi
+    [ -e $before ] || return 0
+    gateway='' port=''
+    read -r gateway port < $before.port
+    mv $before $engine.new
+    mv $engine.new $engine
+    rm -f $before.port
+    reload_until no
+}
+
+rules() {
+    wire=$(ip -4 route show default | sed -n 's/.* dev \([^ ]*\).*/\1/p' | head -n 1)
+    [ -n "$wire" ] || die "there is no default route"
+    to="$gateway:$port"
+    echo "table inet $table {"
+    echo "    chain lead {"
+    for other in $leads; do
+        echo "        tcp dport $other dnat ip to $to"
+    done
+    # The rest of the host is reached as ever.
+    echo "        ip daddr $gateway return"
+    echo "        tcp dport 80 dnat ip to $to"
+    if [ -n "$names" ]; then
+        echo "        udp dport 53 dnat ip to $gateway:$names"
+    fi
+    echo "    }"
+    echo "    chain own { type nat hook output priority -110; oifname \"$wire\" meta nfproto ipv4 jump lead; }"
+    # Containers: what leaves the guest, not what they say to each other.
+    echo "    chain passing { type nat hook prerouting priority -110; iifname != \"$wire\" meta nfproto ipv4 fib daddr oifname \"$wire\" jump lead; }"
+    echo "    chain refuse {"
+    # IPv4 is taken then.
+    echo "        meta nfproto ipv6 tcp dport 80 reject with tcp reset"
+    if [ -n "$names" ]; then
+        echo "        ip daddr != { $gateway, 255.255.255.255 } meta l4proto tcp reject with tcp reset"
+        echo "        ip daddr != { $gateway, 255.255.255.255 } reject"
+    fi
+    echo "    }"
+    echo "    chain out { type filter hook output priority -10; oifname \"$wire\" jump refuse; }"
+    echo "    chain through { type filter hook forward priority -10; oifname \"$wire\" jump refuse; }"
+    echo "}"
+}
+
+# bash speaks TCP by itself; curl may not be there yet.
+asked() {
+    # shellcheck disable=SC2016 # bash expands it
+    timeout 30 bash -c 'exec 3<> "/dev/tcp/$0/80" && printf "GET / HTTP/1.0\r\nHost: $0\r\n\r\n" >&3 && cat <&3' "$probe" 2> /dev/null
+}
+
+begin() {
+    command -v nft > /dev/null || die "this guest has no nft"
+    end
+    rules > /run/provision-lead.nft
+    nft -f /run/provision-lead.nft || die "the firewall does not take the rules"
+    rm -f /run/provision-lead.nft
+    case $(asked) in
+        *led) ;;
+        *) die "the host's keeper is not reached" ;;
+    esac
+    if [ -n "$clock" ]; then
+        echo $(($(date +%s) - clock)) > $late
+        date -s "@$clock" > /dev/null
+    fi
+    [ -n "$json" ] || return 0
+    echo "$gateway $port" > $before.port
+    cp -p $engine $before
+    printf '%s\n' "$json" > $engine.new
+    mv $engine.new $engine
+    reload_until yes
+}
+
+action=$1
+shift
+gateway='' port='' leads='' names='' probe='' clock='' json=''
+while [ $# -gt 0 ]; do
+    case $1 in
+        --gateway) gateway=$2 ;;
+        --port) port=$2 ;;
+        --lead) leads="$leads $2" ;;
+        --names) names=$2 ;;
+        --probe) probe=$2 ;;
+        --clock) clock=$2 ;;
+        --engine) json=$2 ;;
+        *) die "$1: unknown option" ;;
+    esac
+    shift 2
+done
+case $action in
+    begin)
+        if ! (begin); then
+            (end) || true
+            exit 1
+        fi
+        ;;
+    end) end ;;
+    *) die "$action: begin or end" ;;
+esac

@@ -1,0 +1,28 @@
+//! What guests fetched, kept on the host, so that the same can be made again without a network: Debian's archive by
+//! address, images by digest. It lies in the cache and in no guest.
+//!
+//! [`Store`] is the folder, [`Keeper`] the server through which guests fetch while a stage works, [`need`] what a stage
+//! is known to need.
+
+mod archive;
+mod client;
+pub mod dates;
+mod keeper;
+mod names;
+pub mod need;
+mod registry;
+mod reply;
+mod server;
+mod store;
+mod tunnel;
+mod upstream;
+
+#[cfg(test)]
+mod tests;
+
+pub use client::Fetcher;
+pub use keeper::{Keeper, Route};
+pub use names::NOWHERE;
+#[allow(unused_imports, reason = "what `cache` needs to show and prune it")]
+pub use store::{Bound, Digest, Size, Store};
+pub use upstream::GATEWAY;

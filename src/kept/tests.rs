@@ -1,0 +1,7 @@
+//! The keeper between real clients (apt, skopeo) and real servers.
+
+mod apt;
+mod bounds;
+mod faults;
+mod images;
+mod world;

@@ -1,0 +1,77 @@
+//! What may stay, and what an interruption leaves.
+
+use std::fs;
+use std::time::{Duration, SystemTime};
+
+use super::world::World;
+use crate::kept::store::Entry;
+use crate::kept::{Bound, Digest, Size, Store};
+
+fn keep(store: &Store, key: &str, content: &[u8], age: u64) -> Digest {
+    let mut incoming = store.incoming().unwrap();
+    incoming.write(content).unwrap();
+    let (digest, size) = incoming.finish().unwrap();
+    let entry = Entry {
+        key: key.into(),
+        digest: digest.clone(),
+        size,
+        media_type: None,
+        etag: None,
+        modified: None,
+        at: 0,
+    };
+    store.remember(&entry).unwrap();
+    let (file, _) = store.blob(&digest).unwrap().unwrap();
+    file.set_modified(SystemTime::now() - Duration::from_secs(age)).unwrap();
+    digest
+}
+
+#[test]
+fn what_was_used_least_lately_goes_first() {
+    let world = World::new();
+    let store = world.store();
+    assert_eq!(store.size().unwrap(), Size::default());
+    let old = keep(&store, "old", &[1; 1000], 5000);
+    let middle = keep(&store, "middle", &[2; 1000], 3000);
+    let new = keep(&store, "new", &[3; 1000], 10);
+    let all = Size { files: 3, bytes: 3000 };
+    assert_eq!(store.size().unwrap(), all);
+    assert_eq!(store.prune(Bound::default()).unwrap(), Size::default());
+    let by_age = Bound {
+        age: Some(Duration::from_secs(4000)),
+        bytes: None,
+    };
+    assert_eq!(store.prune(by_age).unwrap(), Size { files: 1, bytes: 1000 });
+    assert!(!store.has(&old, None) && store.entry("old").is_none() && store.has(&middle, None));
+    // Use makes young.
+    store.blob(&middle).unwrap();
+    let by_size = Bound {
+        age: None,
+        bytes: Some(1500),
+    };
+    store.prune(by_size).unwrap();
+    assert!(store.has(&middle, Some(1000)) && !store.has(&new, None));
+}
+
+#[test]
+fn what_a_killed_process_left_goes_and_what_is_written_stays() {
+    let world = World::new();
+    let store = world.store();
+    let mut writing = store.incoming().unwrap();
+    writing.write(b"content").unwrap();
+    fs::write(world.folder.path().join("kept/partial/.left"), "half").unwrap();
+    assert_eq!(store.prune(Bound::default()).unwrap(), Size { files: 1, bytes: 4 });
+    let (digest, _) = writing.finish().unwrap();
+    assert!(store.has(&digest, Some(7)));
+}
+
+#[test]
+fn content_is_hashed_before_it_is_used() {
+    let world = World::new();
+    let store = world.store();
+    let digest = keep(&store, "key", b"content", 0);
+    fs::write(world.folder.path().join("kept/blobs").join(digest.hex()), "Content").unwrap();
+    assert!(store.has(&digest, Some(7)), "its size is right");
+    assert!(store.blob(&digest).unwrap().is_none());
+    assert!(!store.has(&digest, None), "it is gone");
+}

@@ -1,0 +1,234 @@
+//! What a run needs that is kept on the host: looked at before it begins, written down once a stage has fetched it.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use jiff::Timestamp;
+
+use super::{Creation, Parts, Run};
+use crate::cancel::Cancel;
+use crate::checkpoint;
+use crate::config::Config;
+use crate::event::Stage;
+use crate::kept::need::{self, Image, Receipt};
+use crate::kept::{Digest, Keeper, Store, dates};
+use crate::machine::driver::Features;
+use crate::media;
+use crate::paths::Paths;
+use crate::plan::Standing;
+use crate::stage::led;
+
+/// How the receipts of builds begin.
+const BUILDS: &str = "builds-";
+
+/// What of the stages may be missing.
+pub struct Needs<'a> {
+    config: &'a Config,
+    parts: &'a Parts,
+    kept: Store,
+}
+
+impl<'a> Needs<'a> {
+    /// What `config` needs of the store in the folder `cache`.
+    pub fn new(config: &'a Config, parts: &'a Parts, cache: &Path) -> Self {
+        let kept = Store::new(cache);
+        Self { config, parts, kept }
+    }
+
+    /// The name of the receipt of what `stage` fetches; none for stages that fetch nothing.
+    ///
+    /// # Errors
+    /// When a file of the project cannot be read.
+    pub fn receipt_of(&self, stage: Stage) -> Result<Option<String>> {
+        let mirror = self.config.network.debian_mirror.as_deref().unwrap_or_default();
+        Ok(match stage {
+            Stage::Docker => {
+                let text = format!("{}\n{}\n{mirror}", self.config.guest, self.parts.docker.packages());
+                Some(format!("docker-{}", &Digest::of(text.as_bytes()).hex()[..32]))
+            }
+            Stage::Project => {
+                let dockerfiles = self.parts.project.tree.dockerfiles()?;
+                let target = self.config.project.target.as_deref().unwrap_or_default();
+                let builds = need::fingerprint(dockerfiles.iter().map(String::as_str).chain([target]));
+                Some(format!("{BUILDS}{builds}"))
+            }
+            _ => None,
+        })
+    }
+
+    /// The receipt of `stage`, if an earlier run left one.
+    ///
+    /// # Errors
+    /// When a file of the project cannot be read.
+    pub fn receipt(&self, stage: Stage) -> Result<Option<Receipt>> {
+        Ok(self.receipt_of(stage)?.and_then(|name| self.kept.receipt(&name)))
+    }
+
+    /// Whether all that `stage` fetches is known and kept.
+    ///
+    /// # Errors
+    /// When a file of the project cannot be read.
+    pub fn is_kept(&self, stage: Stage) -> Result<bool> {
+        Ok(self
+            .receipt(stage)?
+            .is_some_and(|receipt| receipt.missing(&self.kept).is_empty()))
+    }
+
+    /// The images that the project's Dockerfiles name.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    pub fn images(&self) -> Result<Vec<Image>> {
+        let dockerfiles = self.parts.project.tree.dockerfiles()?;
+        let mut images: Vec<_> = dockerfiles.iter().flat_map(|text| need::images(text)).collect();
+        images.sort();
+        images.dedup();
+        Ok(images)
+    }
+
+    /// What `stage` needs and this host has not, in words; and whether the rest is only supposed.
+    fn missing(&self, stage: Stage) -> Result<(Vec<String>, bool)> {
+        let receipt = self.receipt(stage)?;
+        let mut missing = match &receipt {
+            Some(receipt) => receipt.missing(&self.kept),
+            None => Vec::new(),
+        };
+        match (stage, receipt) {
+            (Stage::Docker, None) => missing.push(format!("Docker's packages for {}", self.config.guest)),
+            (Stage::Project, receipt) => {
+                let images = self.images()?;
+                missing.extend(images.iter().filter_map(|image| image.missing(&self.kept)));
+                if receipt.is_none() && !images.is_empty() {
+                    if self.kept.has_receipt(BUILDS) {
+                        return Ok((missing, true));
+                    }
+                    missing.push(
+                        "the packages that the project's builds fetch: nothing was built with this cache yet".into(),
+                    );
+                }
+            }
+            _ => {}
+        }
+        Ok((missing, false))
+    }
+}
+
+/// What is missing for a run without a network.
+#[derive(Debug, Default)]
+pub struct Missing {
+    /// In words, one each.
+    pub things: Vec<String>,
+    /// What may turn out to be missing, if anything.
+    pub doubt: Option<String>,
+    /// When the kept lists of packages are valid, if not now.
+    pub clock: Option<Timestamp>,
+}
+
+/// Looks what a run without a network would lack; touches neither network nor guest. `pinned` is the digest of the ISO
+/// that the machine was made from.
+///
+/// # Errors
+/// When the cache or a file of the project cannot be read.
+pub fn missing(
+    config: &Config,
+    paths: &Paths,
+    features: Features,
+    parts: &Parts,
+    pinned: Option<&str>,
+    cancel: &Cancel,
+) -> Result<Missing> {
+    let mut missing = Missing::default();
+    let needs = Needs::new(config, parts, &paths.cache);
+    let known = media::cached(&parts.request(config, false, true, pinned), &paths.isos())?;
+    let stages = match known {
+        Some(known) if known.path.is_some() => {
+            let plan = parts.plan(config, features, &known.digest.to_string(), cancel)?;
+            let standing = plan.standing(&checkpoint::Store::open(&paths.cache)?)?;
+            let runs = plan
+                .stages
+                .iter()
+                .zip(standing)
+                .filter(|(_, standing)| *standing != Standing::Cached);
+            runs.map(|(planned, _)| planned.stage).collect()
+        }
+        known => {
+            missing.things.push(match known {
+                Some(known) => format!("the ISO {}", known.name),
+                None => format!("the ISO of {}", config.guest),
+            });
+            Stage::ALL.to_vec()
+        }
+    };
+    let mut receipts = Vec::new();
+    for stage in stages {
+        receipts.extend(needs.receipt(stage)?);
+        let (things, is_supposed) = needs.missing(stage)?;
+        missing.things.extend(things);
+        if is_supposed {
+            missing.doubt = Some(
+                "these Dockerfiles were not built with this cache yet: whether all that they fetch is kept shows in the \
+                 build"
+                    .into(),
+            );
+        }
+    }
+    missing.clock = dates::clock(&needs.kept, &receipts, Timestamp::now());
+    Ok(missing)
+}
+
+impl Creation<'_> {
+    /// Whether nothing may be fetched.
+    pub fn is_offline(&self) -> bool {
+        self.host.keeper.as_deref().is_some_and(Keeper::is_offline)
+    }
+
+    /// Refuses a run without a network that would lack something.
+    ///
+    /// # Errors
+    /// A fault that names what is missing.
+    pub fn require_kept(&self, parts: &Parts, pinned: Option<&str>) -> Result<()> {
+        if !self.is_offline() {
+            return Ok(());
+        }
+        let features = self.host.engine.features();
+        let missing = missing(self.config, self.paths, features, parts, pinned, &self.host.cancel)
+            .context("looking what is kept")?;
+        if !missing.things.is_empty() {
+            return Err(led::not_kept(&missing.things).into());
+        }
+        if let Some(doubt) = missing.doubt {
+            self.host.events.warn(doubt);
+        }
+        if let (Some(clock), Some(keeper)) = (missing.clock, &self.host.keeper) {
+            keeper.set_clock(clock);
+            self.host.events.warn(format!(
+                "apt would refuse the kept lists of packages by now: the guest's clock says {clock} while it fetches"
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Run<'_> {
+    /// Writes down what `stage` has fetched. What cannot be written is said: the stage's work is not lost by it.
+    pub(super) fn keep_receipt(&self, parts: &Parts, stage: Stage) {
+        let Creation {
+            config, paths, host, ..
+        } = self.creation;
+        let Some(keeper) = &host.keeper else { return };
+        let fetched = keeper.take_fetched();
+        let needs = Needs::new(config, parts, &paths.cache);
+        let kept = needs.receipt_of(stage).and_then(|name| match name {
+            // A guest that was not led has fetched nothing that is known.
+            Some(name) if !fetched.is_empty() && !keeper.is_offline() => {
+                keeper.store().keep_receipt(&name, &Receipt { fetched })
+            }
+            _ => Ok(()),
+        });
+        if let Err(error) = kept {
+            host.events.warn(format!(
+                "what {stage} fetched is not written down for `--offline`: {error:#}"
+            ));
+        }
+    }
+}

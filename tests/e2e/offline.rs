@@ -1,0 +1,113 @@
+//! Machines made without a network.
+
+use std::fs;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use super::world::World;
+
+/// The login and name of the machine that is made without a network.
+const NAME: &str = "cut-off";
+
+/// Without a cache there is nothing to make a machine of, which is said before anything begins.
+pub fn names_what_is_missing(world: &World) {
+    let empty = world.path("empty-cache");
+    let mut command = world.command(&["--json", "create", "--offline", "--name", "nothing"]);
+    let output = without_network(command.env("PROVISION_CACHE_DIR", &empty), "");
+    assert_eq!(output.status.code(), Some(6), "{output:?}");
+    let events = events(&output);
+    let error = events
+        .iter()
+        .find(|event| event["event"] == "error")
+        .expect("an error event");
+    let message = error["message"].as_str().unwrap();
+    for thing in [
+        "the ISO of test",
+        "Docker's packages",
+        "the image debian:bookworm",
+        "project's builds",
+    ] {
+        assert!(message.contains(thing), "{message}");
+    }
+    assert!(error["hint"].as_str().unwrap().contains("provision fetch"), "{error}");
+    let begun = events.iter().any(|event| event["event"] == "stage_started");
+    assert!(!begun, "{events:?}");
+    world.text(&["destroy", "--name", "nothing", "--yes"]);
+}
+
+/// A machine for a login that is new here: its account and its project are made, in a network name space in which there
+/// is nothing but itself; the tests' registry and mirror are out of reach, too.
+pub fn makes_a_machine(world: &World) {
+    let args = ["create", "--offline", "--name", NAME, "--login", NAME];
+    let plan = world.output(&["plan", "--offline", "--name", NAME, "--login", NAME]);
+    assert!(plan.status.success(), "{}", String::from_utf8_lossy(&plan.stderr));
+    let mut words = vec!["--json"];
+    words.extend(args);
+    // What the guest is asked is asked in the same name space, since its ports are there.
+    let look = "nft=$(\"$0\" exec --name cut-off -- sudo nft list tables) &&
+         engine=$(\"$0\" exec --name cut-off -- cat /etc/docker/daemon.json) &&
+         traces=$(\"$0\" exec --name cut-off -- sudo grep -rIlE 'provision_keeper|192\\.0\\.2\\.80' /etc /home /root /usr/local /var/log /var/spool /var/tmp /tmp || true) &&
+         printf '%s\\n' \"nft: $nft\" \"engine: $engine\" \"traces: $traces\" >&2";
+    let output = without_network(&mut world.command(&words), look);
+    let said = String::from_utf8_lossy(&output.stderr);
+    let events = events(&output);
+    assert!(output.status.success(), "{said}\n{events:?}");
+    let ran: Vec<_> = events
+        .iter()
+        .filter(|event| event["event"] == "stage_done")
+        .filter_map(|event| event["stage"].as_str())
+        .collect();
+    assert_eq!(ran, ["media", "account", "project", "verify"]);
+    let failed = events
+        .iter()
+        .any(|event| event["event"] == "check" && event["passed"] == false);
+    assert!(!failed, "{events:?}");
+    assert!(!said.contains("provision_keeper"), "{said}");
+    assert!(said.contains("traces: \n") || said.ends_with("traces: "), "{said}");
+    let engine = said.split("engine: ").nth(1).unwrap().split("traces: ").next().unwrap();
+    let engine: Value = serde_json::from_str(engine).unwrap();
+    assert_eq!(engine["registry-mirrors"].as_array().unwrap().len(), 1);
+    assert!(
+        engine["registry-mirrors"][0].as_str().unwrap().ends_with(":25000"),
+        "{engine}"
+    );
+    let layer = world.json(&["status", "--name", NAME])["layer"]["key"].clone();
+    world.text(&["destroy", "--name", NAME, "--yes"]);
+    assert!(!fs::exists(world.machine_dir(NAME)).unwrap());
+    // Nobody will ask for this login again.
+    world.forget_layer(layer.as_str().unwrap());
+}
+
+/// Runs the program in a network name space of its own, and then, if it succeeds, the shell's `and_then`, in which `$0`
+/// is the program.
+fn without_network(program: &mut Command, and_then: &str) -> Output {
+    let user: &[&str] = if rustix::process::geteuid().is_root() {
+        &[]
+    } else {
+        &["--user", "--map-root-user"]
+    };
+    let and_then = if and_then.is_empty() {
+        ""
+    } else {
+        &format!(" && {{ {and_then}; }}")
+    };
+    let script = format!("ip link set lo up && \"$0\" \"$@\"{and_then}");
+    let mut command = Command::new("unshare");
+    command.args(user).args(["--net", "sh", "-c", &script]);
+    command.arg(program.get_program()).args(program.get_args());
+    for (name, value) in program.get_envs() {
+        command.env(name, value.unwrap());
+    }
+    command
+        .current_dir(program.get_current_dir().unwrap())
+        .output()
+        .unwrap()
+}
+
+fn events(output: &Output) -> Vec<Value> {
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect()
+}
