@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cancel::Cancel;
 use crate::event::Stage;
+use crate::facts::Facts;
 use crate::key::{FORMAT, Inputs, Key};
 use crate::lock::Lock;
 use crate::machine::driver::{Home, Hypervisor};
@@ -58,6 +59,9 @@ pub struct Manifest {
     pub seconds: f64,
     /// The version of this program that made it.
     pub tool: String,
+    /// What the stage found in the guest.
+    #[serde(default)]
+    pub facts: Facts,
 }
 
 impl Manifest {
@@ -73,6 +77,7 @@ impl Manifest {
             made: jiff::Timestamp::now(),
             seconds,
             tool: env!("CARGO_PKG_VERSION").to_owned(),
+            facts: Facts::default(),
         }
     }
 }

@@ -12,9 +12,12 @@ pub mod export;
 pub mod guests;
 pub mod import;
 pub mod list;
+pub mod lock;
 pub mod logs;
 mod machine;
+mod manifest;
 pub mod plan;
+pub mod rebuild;
 mod settings;
 pub mod ssh;
 pub mod start;
@@ -105,6 +108,18 @@ pub enum Command {
     /// interruption the same command goes on from the last stage that ended. When nothing has changed, the machine is
     /// only started.
     Create(create::Args),
+    /// Make the machine clean again, from checkpoints
+    ///
+    /// Replaces its disk by an empty one on its last checkpoint, starts and checks it: what was written in the machine since
+    /// goes. With --from a stage and those after it run anew, even if they are cached; the new checkpoints are this
+    /// machine's own, and other machines keep theirs. A failure or an interruption before the end leaves the
+    /// machine as it was. A machine that is not there yet is made, for another login (--login, --name) too.
+    Rebuild(rebuild::Args),
+    /// Pin what a machine was made from in provision.lock: the ISO, the packages, the images
+    ///
+    /// The file lies beside provision.toml. `provision create --locked` makes a machine of just that, on any host, or
+    /// tells what differs. Packages that their mirror has no more come from Debian's snapshot archive.
+    Lock(lock::Args),
     /// Show what `create` would do and why, without doing it
     Plan(plan::Args),
     /// Show one machine: whether it runs, its ports, its stages
@@ -161,6 +176,8 @@ impl Command {
         let done = match self {
             Self::Exec(args) => return args.run(app),
             Self::Create(args) => args.run(app),
+            Self::Rebuild(args) => args.run(app),
+            Self::Lock(args) => args.run(app),
             Self::Plan(args) => args.run(app),
             Self::Status(args) => args.run(app),
             Self::List(args) => args.run(app),

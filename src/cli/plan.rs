@@ -8,6 +8,7 @@ use crate::checkpoint::Store;
 use crate::event::Stage;
 use crate::instance::Instance;
 use crate::pipeline;
+use crate::plan::making::Makings;
 use crate::plan::{Plan, Standing};
 use crate::report::{self, Output, Paint};
 
@@ -82,11 +83,13 @@ impl Args {
         let made = machine.and_then(|record| Some((record.guest, record.layer?)));
         let pinned = made.as_ref().filter(|(guest, _)| *guest == config.guest);
         let pinned = pinned.and_then(|(_, layer)| store.installed_from(layer));
+        let makings = Makings::of(&store, made.as_ref().map(|(_, layer)| layer));
         let plan = pipeline::plan_offline(
             &config,
             app.hypervisor(&config)?.driver().features(),
             &app.paths,
             pinned.as_deref(),
+            &makings,
             &app.cancel,
         )?;
         let last = plan.as_ref().and_then(Plan::last);

@@ -13,7 +13,9 @@ use crate::identity::Identity;
 use crate::machine::driver::Features;
 use crate::media::{self, Iso, Request};
 use crate::paths::Paths;
+use crate::pins::Lock;
 use crate::plan::Plan;
+use crate::plan::making::Makings;
 use crate::project::Tree;
 use crate::stage;
 
@@ -46,27 +48,33 @@ impl Materials {
     ///
     /// # Errors
     /// When a file of the project cannot be read.
-    pub fn plan(&self, config: &Config, features: Features, cancel: &Cancel) -> Result<Plan> {
-        self.parts.plan(config, features, &self.iso.digest.to_string(), cancel)
+    pub fn plan(&self, config: &Config, features: Features, makings: &Makings<'_>, cancel: &Cancel) -> Result<Plan> {
+        let digest = self.iso.digest.to_string();
+        self.parts.plan(config, features, &digest, makings, cancel)
     }
 }
 
 impl Parts {
-    /// Gathers them.
+    /// Gathers them, for stages that take only what `lock` pins.
     ///
     /// # Errors
     /// When a file of the project cannot be read, or the configuration asks for what is not there.
-    pub fn gather(config: &Config, paths: &Paths) -> Result<Self> {
+    pub fn gather(config: &Config, paths: &Paths, lock: Option<&Lock>) -> Result<Self> {
         let definition = Definition::find(&config.guest, config.overrides.as_deref())?;
         let signing_key = definition.signing_key()?;
         let builder = Identity::load_or_create(&paths.builder(), false)?;
         let identity = Identity::load_or_create(&paths.identity(config.login.as_str()), true)?;
         let recipe = definition.recipe(&config.network, &builder)?;
         let docker = stage::docker::Input::new(&config.docker, &config.network, &definition)?;
+        let docker = match lock {
+            Some(lock) => docker.locked(lock.packages(&config.network, &definition)?),
+            None => docker,
+        };
         let project = stage::project::Input {
             tree: Tree::collect(&config.project)?,
             target: config.project.target.clone(),
             make_timeout: config.project.make_timeout,
+            images: lock.map(Lock::images),
         };
         Ok(Self {
             recipe,
@@ -97,7 +105,8 @@ impl Parts {
             typical_seconds: None,
         });
         let request = self.request(config, creation.refresh, pinned);
-        let iso = stage::media::run(&request, &paths.isos(), &host.events, &host.cancel)?;
+        let pinned = creation.lock.as_ref().and_then(Lock::released_iso);
+        let iso = stage::media::run(&request, pinned.as_ref(), &paths.isos(), &host.events, &host.cancel)?;
         host.events.emit(Event::StageDone {
             stage,
             seconds: start.elapsed().as_secs_f64(),
@@ -115,11 +124,18 @@ impl Parts {
         }
     }
 
-    fn plan(&self, config: &Config, features: Features, iso_digest: &str, cancel: &Cancel) -> Result<Plan> {
+    fn plan(
+        &self,
+        config: &Config,
+        features: Features,
+        iso_digest: &str,
+        makings: &Makings<'_>,
+        cancel: &Cancel,
+    ) -> Result<Plan> {
         let disk_gib = config.machine.disk_gib;
         let installer = stage::install::installer(config.machine.installer, features)?;
         let secret = self.builder.keyed_hash_key();
-        Ok(Plan::new([
+        let stages = [
             (
                 Stage::Install,
                 stage::install::inputs(&self.recipe, iso_digest, disk_gib, installer, features),
@@ -130,7 +146,10 @@ impl Parts {
                 Stage::Project,
                 self.project.inputs(&secret, cancel).context("reading the project")?,
             ),
-        ]))
+        ];
+        Ok(Plan::choose(stages, |stage, parent, inputs| {
+            makings.choose(stage, parent, &inputs)
+        }))
     }
 }
 
@@ -144,11 +163,12 @@ pub fn plan_offline(
     features: Features,
     paths: &Paths,
     pinned: Option<&str>,
+    makings: &Makings<'_>,
     cancel: &Cancel,
 ) -> Result<Option<Plan>> {
-    let parts = Parts::gather(config, paths)?;
+    let parts = Parts::gather(config, paths, None)?;
     let known = media::cached(&parts.request(config, false, pinned), &paths.isos())?;
     known
-        .map(|known| parts.plan(config, features, &known.digest.to_string(), cancel))
+        .map(|known| parts.plan(config, features, &known.digest.to_string(), makings, cancel))
         .transpose()
 }
