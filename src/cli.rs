@@ -14,9 +14,12 @@ pub mod gc;
 pub mod guests;
 pub mod import;
 pub mod list;
+pub mod lock;
 pub mod logs;
 mod machine;
+mod manifest;
 pub mod plan;
+pub mod rebuild;
 pub mod reset;
 pub mod restore;
 mod settings;
@@ -119,6 +122,18 @@ pub enum Command {
     /// a `create` with a network is needed. Images of other registries than Docker Hub and what builds download by HTTPS
     /// cannot be kept.
     Fetch(fetch::Args),
+    /// Make the machine clean again, from checkpoints
+    ///
+    /// Replaces its disk by an empty one on its last checkpoint, starts and checks it: what was written in the machine since
+    /// goes. With --from a stage and those after it run anew, even if they are cached; the new checkpoints are this
+    /// machine's own, and other machines keep theirs. A failure or an interruption before the end leaves the
+    /// machine as it was. A machine that is not there yet is made, for another login (--login, --name) too.
+    Rebuild(rebuild::Args),
+    /// Pin what a machine was made from in provision.lock: the ISO, the packages, the images
+    ///
+    /// The file lies beside provision.toml. `provision create --locked` makes a machine of just that, on any host, or
+    /// tells what differs. Packages that their mirror has no more come from Debian's snapshot archive.
+    Lock(lock::Args),
     /// Show what `create` would do and why, without doing it
     Plan(plan::Args),
     /// Show one machine: whether it runs, its ports, its stages
@@ -194,6 +209,8 @@ impl Command {
             Self::Exec(args) => return args.run(app),
             Self::Create(args) => args.run(app),
             Self::Fetch(args) => args.run(app),
+            Self::Rebuild(args) => args.run(app),
+            Self::Lock(args) => args.run(app),
             Self::Plan(args) => args.run(app),
             Self::Status(args) => args.run(app),
             Self::List(args) => args.run(app),

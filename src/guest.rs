@@ -40,6 +40,10 @@ pub struct Definition {
     /// Whose Docker packages serve; the first is the default. Empty: the distribution's own alone.
     #[serde(default)]
     pub docker_sources: Vec<DockerSource>,
+    /// Where old versions of its packages are: below it `debian/TIME` and `debian-security/TIME`, as on Debian's snapshot
+    /// archive.
+    #[serde(default)]
+    pub snapshot_mirror: Option<String>,
     /// Docker's own package repository for it.
     pub docker_ce: Option<Repository>,
     /// The file that it was read from, unless it came with the program.

@@ -33,6 +33,7 @@ pub use release::Release;
 pub use remaster::BootFiles;
 pub use signature::fingerprints;
 pub use store::{CachedIso, Rest, list, remove_rest, rests};
+pub use supply::Pinned;
 
 use crate::cancel::Cancel;
 use crate::config::{IsoChoice, Location};
@@ -112,6 +113,29 @@ pub struct Known {
 /// there, [`Cause::Interrupted`].
 pub fn obtain(request: &Request, cache: &Path, events: &Events, cancel: &Cancel) -> Result<Iso> {
     obtain_with(Patience::default(), request, cache, events, cancel)
+}
+
+/// Gives the very ISO that was pinned: from the folder `cache` if it is there and sound, else from wherever `release` says
+/// that ISOs are, an older point release from its archive; `offline` asks no server.
+///
+/// # Errors
+/// Those of [`obtain`].
+pub fn obtain_pinned(
+    pinned: &Pinned,
+    release: &Release,
+    offline: bool,
+    cache: &Path,
+    events: &Events,
+    cancel: &Cancel,
+) -> Result<Iso> {
+    let supply = Supply {
+        patience: Patience::default(),
+        cache,
+        events,
+        cancel,
+        offline,
+    };
+    supply.pinned(pinned, release)
 }
 
 fn obtain_with(patience: Patience, request: &Request, cache: &Path, events: &Events, cancel: &Cancel) -> Result<Iso> {

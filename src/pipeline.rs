@@ -18,13 +18,17 @@ use fs_err as fs;
 use crate::checkpoint::{Layer, Store};
 use crate::config::Config;
 use crate::event::{Event, Stage};
+use crate::facts::{self, Provenance};
 use crate::fault::{Cause, Fault};
 use crate::instance::{self, Instance, Phase, Record};
 use crate::machine;
 use crate::machine::driver::{Home, Hypervisor};
+use crate::media::Iso;
 use crate::moments;
 use crate::operate;
 use crate::paths::Paths;
+use crate::pins::Lock;
+use crate::plan::making::Makings;
 use crate::plan::{Plan, Planned};
 use crate::stage::{self, Host};
 
@@ -38,6 +42,21 @@ pub struct Creation<'a> {
     pub host: &'a Host,
     /// Whether the point release is looked up again.
     pub refresh: bool,
+    /// Whether the machine becomes clean, and of what.
+    pub aim: Aim,
+    /// What alone it may be made of.
+    pub lock: Option<Lock>,
+}
+
+/// What becomes of a machine that is made already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Aim {
+    /// It stays as it is unless something that it is made from has changed.
+    Current,
+    /// It is clean again, as its last checkpoint left it.
+    Clean,
+    /// This stage and those after it run anew, even if their checkpoints are there.
+    Anew(Stage),
 }
 
 /// Turns the configuration into a running, verified machine.
@@ -59,7 +78,7 @@ pub fn create(creation: &Creation<'_>) -> Result<()> {
     let mut record = record(creation, &instance)?;
     moments::settle(&host.events, &instance, &mut record)?;
     // What is cheap to get wrong is read first: nobody wants to hear of a bad link after a long download.
-    let parts = Parts::gather(config, paths)?;
+    let parts = Parts::gather(config, paths, creation.lock.as_ref())?;
     instance.remember(&record)?;
     let mut run = Run {
         creation,
@@ -162,24 +181,67 @@ impl Run<'_> {
     }
 
     fn whole(&mut self, parts: Parts) -> Result<()> {
-        self.creation.require_kept(&parts, self.pinned_iso().as_deref())?;
+        self.creation
+            .require_kept(&parts, self.pinned_iso().as_deref(), &self.makings())?;
         let iso = parts.iso(self.creation, self.pinned_iso().as_deref())?;
         let materials = Materials { iso, parts };
-        self.plan = materials.plan(self.creation.config, self.host().engine.features(), &self.host().cancel)?;
-        if self.is_whole() {
+        self.plan = self.plan(&materials)?;
+        if self.creation.aim == Aim::Current && self.is_whole() {
             for planned in &self.plan.stages {
                 self.host().events.emit(cached(planned));
             }
             self.clear_work()?;
             self.enter(Phase::Made)?;
         } else {
-            self.stop_old_machine()?;
+            self.warn_of_replacement();
+            // Where every checkpoint is there, nothing can fail that would need the machine as it was.
+            if !self.is_cached() {
+                self.stop_old_machine()?;
+            }
             self.clear_work()?;
-            self.choose_ports()?;
             let layer = self.build(&materials)?;
             self.place_disk(&materials, &layer)?;
+            self.choose_ports()?;
         }
+        self.remember_provenance(&materials.iso)?;
         self.verify()
+    }
+
+    fn plan(&self, materials: &Materials) -> Result<Plan> {
+        let Creation { config, aim, lock, .. } = self.creation;
+        let lock = lock.as_ref();
+        let plan = |makings: &Makings<'_>| {
+            let host = self.host();
+            materials.plan(config, host.engine.features(), makings, &host.cancel)
+        };
+        if let Some(lock) = lock {
+            lock.require_iso(&materials.iso)?;
+            if *aim == Aim::Current && self.record.layer.is_some() {
+                lock.require_layers(&self.store, &plan(&self.present_makings())?)?;
+            }
+        }
+        plan(&self.makings())
+    }
+
+    /// Those on which the machine lies now.
+    fn present_makings(&self) -> Makings<'_> {
+        let base = self.record.layer.as_ref().or(self.record.work_layer.as_ref());
+        Makings::of(&self.store, base)
+    }
+
+    /// Those on which it shall lie.
+    fn makings(&self) -> Makings<'_> {
+        let Creation { aim, lock, .. } = self.creation;
+        let makings = self.present_makings().locked(lock.as_ref());
+        match *aim {
+            Aim::Anew(stage) => makings.anew(stage),
+            Aim::Current | Aim::Clean => makings,
+        }
+    }
+
+    /// Whether every stage's work is there.
+    fn is_cached(&self) -> bool {
+        self.plan.last().is_some_and(|key| self.store.get(key).is_some())
     }
 
     /// The digest of the ISO that the machine was installed from: as long as the user does not ask for a newer one, a
@@ -197,15 +259,18 @@ impl Run<'_> {
         base.is_some_and(|base| Some(&base.key) == self.plan.last() && made(base))
     }
 
-    /// Ends the machine as it was: its ports are needed, and its disk will be another.
-    fn stop_old_machine(&self) -> Result<()> {
-        let (host, home) = (self.host(), self.instance.home());
+    fn warn_of_replacement(&self) {
         if self.record.layer.is_some() && self.instance.disk().exists() {
-            host.events.warn(
+            self.host().events.warn(
                 "the machine is made anew: what was changed in it since its `create` goes once the new one is built \
                  (until then Ctrl-C keeps it)",
             );
         }
+    }
+
+    /// Ends the machine as it was: its ports are needed, and its disk will be another.
+    fn stop_old_machine(&self) -> Result<()> {
+        let (host, home) = (self.host(), self.instance.home());
         if !home.runs() {
             return home.end();
         }
@@ -236,6 +301,16 @@ impl Run<'_> {
         self.instance.remember(&self.record)
     }
 
+    /// Writes down beside the machine what it was made from.
+    fn remember_provenance(&self, iso: &Iso) -> Result<()> {
+        let Some(base) = &self.record.layer else {
+            return Ok(());
+        };
+        let known = facts::Iso::of(iso);
+        let provenance = Provenance::of(&self.store, base, &self.record, Some(known));
+        self.instance.remember_provenance(&provenance)
+    }
+
     /// Gives the machine an empty overlay on `layer` as its disk.
     fn place_disk(&mut self, materials: &Materials, layer: &Layer) -> Result<()> {
         let hypervisor = self.host().engine.hypervisor();
@@ -248,7 +323,9 @@ impl Run<'_> {
         // Between these two a disk would lie on another layer than the record says: without a layer there is nothing
         // to start, and the next `create` places another disk.
         self.record.layer = None;
+        self.record.work_layer = Some(layer.manifest.base.clone());
         self.enter(Phase::Building(Stage::Project))?;
+        home.end()?;
         if Hypervisor::of(&home.folder) != hypervisor {
             home.remove()?;
         }

@@ -1,5 +1,7 @@
 //! The ordered stages of one `create`, each with its content key, and what of them is already there.
 
+pub mod making;
+
 use anyhow::Result;
 use serde::Serialize;
 
@@ -49,10 +51,21 @@ pub struct Plan {
 
 impl Plan {
     /// Chains the stages' inputs into keys.
+    #[cfg(test)]
     pub fn new(stages: impl IntoIterator<Item = (Stage, Inputs)>) -> Self {
+        Self::choose(stages, |_, _, inputs| inputs)
+    }
+
+    /// The same with a choice for each stage: `choose` is given the key of the stage before and what the stage reads,
+    /// and adds what tells the wanted making of it from others.
+    pub fn choose(
+        stages: impl IntoIterator<Item = (Stage, Inputs)>,
+        choose: impl Fn(Stage, Option<&Key>, Inputs) -> Inputs,
+    ) -> Self {
         let mut planned: Vec<Planned> = Vec::new();
         for (stage, inputs) in stages {
             let parent = planned.last().map(|before| before.key.clone());
+            let inputs = choose(stage, parent.as_ref(), inputs);
             planned.push(Planned {
                 stage,
                 key: Key::derive(stage, parent.as_ref(), &inputs),
@@ -93,10 +106,14 @@ impl Plan {
 }
 
 fn reason(planned: &Planned, store: &Store) -> Result<String> {
+    if planned.inputs.contains_key(making::ANEW) {
+        return Ok("it is made anew".into());
+    }
     let Some(newest) = store.newest(planned.stage)? else {
         return Ok("not made on this host yet".into());
     };
-    let difference = key::difference(&newest.manifest.inputs, &planned.inputs);
+    let old = making::plain(&newest.manifest.inputs);
+    let difference = key::difference(&old, &making::plain(&planned.inputs));
     Ok(difference.unwrap_or_else(|| "an earlier stage changed".into()))
 }
 
@@ -152,5 +169,20 @@ mod tests {
         let docker = plan("2", "2").standing(&store).unwrap();
         assert_eq!(docker[1], Standing::Runs("docker.sh changed".into()));
         assert_eq!(docker[2], Standing::Runs("docker runs".into()));
+        // What is made anew on purpose is no change of anything that the user wrote.
+        let anew = Plan::choose(
+            [
+                (Stage::Install, inputs("iso", "1")),
+                (Stage::Docker, inputs("docker.sh", "1")),
+            ],
+            |stage, _, mut inputs| {
+                if stage == Stage::Docker {
+                    inputs.insert(making::ANEW.into(), "nonce".into());
+                }
+                inputs
+            },
+        );
+        let anew = anew.standing(&store).unwrap();
+        assert_eq!(anew[1], Standing::Runs("it is made anew".into()));
     }
 }

@@ -16,10 +16,12 @@
 mod e2e {
     mod elsewhere;
     mod export;
+    mod facts;
     mod faults;
     mod machine;
     mod medium;
     mod offline;
+    mod rebuild;
     mod run;
     mod servers;
     mod virtualbox;
@@ -41,6 +43,16 @@ mod e2e {
         machine::is_not_made_twice(&world);
         world.step("the small commands answer");
         machine::answers_questions(&world);
+        world.step("the manifest agrees with the guest");
+        facts::agree_with_the_guest(&world);
+        world.step("a lock holds the machine to what it was made of");
+        facts::are_pinned(&world);
+        world.step("what differs from the lock only after its stage is refused then");
+        facts::differ_only_after_their_stage(&world);
+        world.step("SIGKILL while a stage runs anew leaves the machine as it was");
+        rebuild::leaves_the_machine_when_killed(&world);
+        world.step("rebuild makes it clean");
+        rebuild::makes_it_clean(&world);
         world.step("it stops, starts and still has its data");
         machine::survives_a_restart(&world);
         world.step("two creates of one machine at once: the second is refused");

@@ -8,6 +8,9 @@
 #       --http-proxy -          a proxy for apt, the engine and builds: the first line of standard input is its
 #                               address, which may hold a password
 #       --dns ADDRESS           for the guest and its containers; may be repeated
+#       --snapshot URL --snapshot-time TIME
+#                               Debian's packages come from this archive of its archive, as it was then
+#       --pin NAME=VERSION      no other version of this package; may be repeated
 set -eu
 
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
@@ -29,6 +32,8 @@ checked() { # OPTION VALUE
 }
 
 source=debian repository='' key_url='' key_fingerprint='' mirrors='' http_proxy='' dns=''
+snapshot='' snapshot_time='' pins=''
+apt_folder=/run
 
 while [ $# -gt 0 ]; do
     [ $# -ge 2 ] || die "$1: unknown, or its value is missing"
@@ -48,6 +53,9 @@ while [ $# -gt 0 ]; do
             esac
             ;;
         --dns) dns="$dns $2" ;;
+        --snapshot) snapshot=$2 ;;
+        --snapshot-time) snapshot_time=$2 ;;
+        --pin) pins="$pins $2" ;;
         *) die "$1: unknown option" ;;
     esac
     shift 2
@@ -168,6 +176,27 @@ configure_engine() {
     mv /etc/docker/daemon.json.new /etc/docker/daemon.json
 }
 
+# Settings of apt's for this run alone: the archive as it was, whose signature was to expire long ago, and no other
+# version of a package than the pinned one, even if that is older than what is installed (apt_preferences(5)).
+configure_pins() {
+    [ -n "$snapshot" ] || return 0
+    say "packages as of $snapshot_time from $(host_of "$snapshot")"
+    suite=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
+    for part in "debian/$snapshot_time $suite" "debian/$snapshot_time $suite-updates" \
+        "debian-security/$snapshot_time $suite-security"; do
+        echo "deb [check-valid-until=no] $snapshot/$part main"
+    done > $apt_folder/provision-sources.list
+    for pin in $pins; do
+        printf 'Package: %s\nPin: version %s\nPin-Priority: 1001\n\n' "${pin%%=*}" "${pin#*=}"
+    done > $apt_folder/provision-preferences
+    cat > $apt_folder/provision-apt.conf << EOF
+Dir::Etc::sourcelist "$apt_folder/provision-sources.list";
+Dir::Etc::sourceparts "/dev/null";
+Dir::Etc::preferences "$apt_folder/provision-preferences";
+EOF
+    export APT_CONFIG=$apt_folder/provision-apt.conf
+}
+
 # Whatever fails here is thrown away with the disk layer it was written to: no need to force each
 # file onto the disk, or to fetch descriptions in other languages.
 apt() {
@@ -193,6 +222,8 @@ add_docker_ce() {
     mv $key.new $key
     suite=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
     echo "deb [signed-by=$key] $repository $suite stable" > /etc/apt/sources.list.d/docker.list
+    # Docker's own repository keeps its old versions.
+    [ -z "$snapshot" ] || cat /etc/apt/sources.list.d/docker.list >> $apt_folder/provision-sources.list
 }
 
 packages() {
@@ -237,6 +268,7 @@ verify() {
 configure_resolver
 configure_proxy
 configure_engine
+configure_pins
 if systemctl --quiet is-active docker; then
     systemctl daemon-reload
     systemctl restart docker

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::event::Stage;
+use crate::facts::Facts;
 use crate::key::{FORMAT, Inputs, Key};
 use crate::machine::driver::Hypervisor;
 
@@ -41,6 +42,9 @@ pub struct Manifest {
     /// The SHA-256 of each of its files, by its path in the layer's folder; none of a layer from before they were noted.
     #[serde(default)]
     pub digests: BTreeMap<String, String>,
+    /// What the stage found in the guest.
+    #[serde(default)]
+    pub facts: Facts,
 }
 
 impl Manifest {
@@ -57,6 +61,7 @@ impl Manifest {
             seconds,
             tool: env!("CARGO_PKG_VERSION").to_owned(),
             digests: BTreeMap::new(),
+            facts: Facts::default(),
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::machine::driver::Hypervisor;
 use crate::machine::engine::{self, Engine};
 use crate::machine::qemu::arguments::Size;
 use crate::paths::Paths;
+use crate::pins::{self, Lock};
 use crate::report::Reporter;
 use crate::stage::Host;
 
@@ -119,6 +120,36 @@ impl App {
                 Ok(None)
             }
         }
+    }
+
+    /// How the configuration's machine is started on this host, and what its guest fetches through.
+    ///
+    /// # Errors
+    /// When the program is missing, too old, or cannot do what the user asks.
+    pub fn host_for(&self, config: &Config, offline: bool) -> Result<Host> {
+        let size = Size {
+            cpus: config.machine.cpus,
+            memory_mib: config.machine.memory_mib,
+        };
+        Ok(Host {
+            stall_timeout: config.machine.stall_timeout,
+            keeper: self.keeper(config, offline)?,
+            ..self.host(self.program(config)?, config.machine.accelerator, size)?
+        })
+    }
+
+    /// Where the lock of the configuration file that counts lies: beside it.
+    pub fn lock_path(&self, asked: Option<&Path>) -> PathBuf {
+        let file = asked.map_or_else(|| self.cwd.join(config::FILE_NAME), |path| self.cwd.join(path));
+        file.with_file_name(pins::FILE_NAME)
+    }
+
+    /// The lock of the configuration file that counts.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot be understood.
+    pub fn lock(&self, settings: &Settings) -> Result<Lock> {
+        Lock::read(&self.lock_path(settings.config.as_deref()))
     }
 
     fn host_with(&self, engine: Engine, size: Size) -> Host {

@@ -5,9 +5,7 @@ use anyhow::Result;
 use super::{App, Settings};
 use crate::guest::Definition;
 use crate::host;
-use crate::machine::qemu::arguments::Size;
-use crate::pipeline::{self, Creation};
-use crate::stage::Host;
+use crate::pipeline::{self, Aim, Creation};
 
 /// The arguments of `create`.
 #[derive(Debug, Clone, clap::Args)]
@@ -22,6 +20,9 @@ pub struct Args {
     /// anything begins
     #[arg(long, conflicts_with_all = ["refresh", "install_missing"])]
     pub offline: bool,
+    /// Make it of nothing but what provision.lock pins, or say what differs
+    #[arg(long, conflicts_with = "refresh")]
+    pub locked: bool,
     /// Flags and variables.
     #[command(flatten)]
     pub settings: Settings,
@@ -35,24 +36,18 @@ impl Args {
     pub fn run(&self, app: &App) -> Result<()> {
         // Nobody wants to give a password first and hear of a misspelt key then.
         let config = app.config(&self.settings)?;
+        let lock = self.locked.then(|| app.lock(&self.settings)).transpose()?;
         Definition::find(&config.guest, config.overrides.as_deref())?.docker_source(&config.docker)?;
         if self.install_missing {
             host::install_missing(&app.cancel, &app.events)?;
         }
-        let size = Size {
-            cpus: config.machine.cpus,
-            memory_mib: config.machine.memory_mib,
-        };
-        let host = Host {
-            stall_timeout: config.machine.stall_timeout,
-            keeper: app.keeper(&config, self.offline)?,
-            ..app.host(app.program(&config)?, config.machine.accelerator, size)?
-        };
         pipeline::create(&Creation {
             config: &config,
             paths: &app.paths,
-            host: &host,
+            host: &app.host_for(&config, self.offline)?,
             refresh: self.refresh,
+            aim: Aim::Current,
+            lock,
         })
     }
 }

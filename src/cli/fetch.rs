@@ -3,9 +3,7 @@
 use anyhow::Result;
 
 use super::{App, Settings};
-use crate::machine::qemu::arguments::Size;
-use crate::pipeline::{self, Creation};
-use crate::stage::Host;
+use crate::pipeline::{self, Aim, Creation};
 
 /// The arguments of `fetch`.
 #[derive(Debug, Clone, clap::Args)]
@@ -25,20 +23,13 @@ impl Args {
     /// When something cannot be had, or cannot be known yet.
     pub fn run(&self, app: &App) -> Result<()> {
         let config = app.config(&self.settings)?;
-        let size = Size {
-            cpus: config.machine.cpus,
-            memory_mib: config.machine.memory_mib,
-        };
-        let host = Host {
-            stall_timeout: config.machine.stall_timeout,
-            keeper: app.keeper(&config, false)?,
-            ..app.host(app.program(&config)?, config.machine.accelerator, size)?
-        };
         pipeline::fetch(&Creation {
             config: &config,
             paths: &app.paths,
-            host: &host,
+            host: &app.host_for(&config, false)?,
             refresh: self.refresh,
+            aim: Aim::Current,
+            lock: None,
         })
     }
 }

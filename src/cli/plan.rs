@@ -8,6 +8,7 @@ use crate::checkpoint::Store;
 use crate::event::Stage;
 use crate::instance::Instance;
 use crate::pipeline::{self, Parts};
+use crate::plan::making::Makings;
 use crate::plan::{Plan, Standing};
 use crate::report::{self, Output, Paint};
 use crate::stage::led::not_kept;
@@ -90,12 +91,21 @@ impl Args {
         let pinned = made.as_ref().filter(|(guest, _)| *guest == config.guest);
         let pinned = pinned.and_then(|(_, layer)| store.installed_from(layer));
         let features = app.hypervisor(&config)?.driver().features();
-        let plan = pipeline::plan_offline(&config, features, &app.paths, pinned.as_deref(), &app.cancel)?;
+        let makings = Makings::of(&store, made.as_ref().map(|(_, layer)| layer));
+        let plan = pipeline::plan_offline(&config, features, &app.paths, pinned.as_deref(), &makings, &app.cancel)?;
         let missing = self
             .offline
             .then(|| {
-                let parts = Parts::gather(&config, &app.paths)?;
-                pipeline::missing(&config, &app.paths, features, &parts, pinned.as_deref(), &app.cancel)
+                let parts = Parts::gather(&config, &app.paths, None)?;
+                pipeline::missing(
+                    &config,
+                    &app.paths,
+                    features,
+                    &parts,
+                    pinned.as_deref(),
+                    &makings,
+                    &app.cancel,
+                )
             })
             .transpose()?;
         if let Some(doubt) = missing.as_ref().and_then(|missing| missing.doubt.clone()) {

@@ -10,6 +10,9 @@ use crate::report::{Output, Paint};
 /// The arguments of `status`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
+    /// Show what it was made from: the ISO and who signed it, checkpoints and their inputs, packages, images
+    #[arg(long)]
+    pub manifest: bool,
     /// Which machine.
     #[command(flatten)]
     pub machine: Machine,
@@ -89,6 +92,9 @@ impl Args {
     pub fn run(&self, app: &App) -> Result<()> {
         let instance = app.instance(&self.machine)?;
         let record = instance.require()?;
+        if self.manifest {
+            return app.reporter.output(&instance.provenance(&record)?);
+        }
         app.reporter.output(&Shown::new(&instance, record))
     }
 }

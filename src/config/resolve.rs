@@ -59,6 +59,7 @@ impl Resolver<'_> {
             http_proxy: self.take(Setting::HttpProxy, value::guest_url).map(Proxy::new),
             dns: self.take(Setting::Dns, value::addresses).unwrap_or_default(),
             debian_mirror: self.take(Setting::DebianMirror, value::guest_url),
+            snapshot_mirror: self.take(Setting::SnapshotMirror, value::guest_url),
         };
         let login = login?;
         Some(Config {

@@ -25,6 +25,7 @@ pub enum Setting {
     HttpProxy,
     Dns,
     DebianMirror,
+    SnapshotMirror,
     Iso,
     IsoPath,
     IsoUrl,
@@ -87,7 +88,7 @@ const fn both(
 
 /// All settings, in the order of the help.
 #[rustfmt::skip]
-pub const SETTINGS: [Spec; 27] = {
+pub const SETTINGS: [Spec; 28] = {
     use Kind::{List, Number, Text};
     use Setting as S;
     [
@@ -135,6 +136,8 @@ pub const SETTINGS: [Spec; 27] = {
             "The guest's name servers [default: this host's, through QEMU]"),
         both(S::DebianMirror, ("network", "debian_mirror"), Text, ("debian-mirror", "PROVISION_DEBIAN_MIRROR"), "URL",
             "The Debian mirror [default: the installer's]"),
+        both(S::SnapshotMirror, ("network", "snapshot_mirror"), Text, ("snapshot-mirror", "PROVISION_SNAPSHOT_MIRROR"), "URL",
+            "Where `--locked` finds old packages: Debian's snapshot archive, or a mirror of it [default: the guest definition's]"),
         Spec { setting: S::Iso, key: None, kind: Text, flag: Some(("iso", "PROVISION_ISO")), value: "PATH|URL",
             help: "Another ISO than the guest definition's; a URL needs a checksum" },
         Spec { setting: S::IsoPath, key: Some(("iso", "path")), kind: Text, flag: None, value: "PATH",

@@ -259,4 +259,6 @@ pub struct Network {
     pub dns: Vec<IpAddr>,
     /// The Debian mirror; the installer's default if `None`.
     pub debian_mirror: Option<String>,
+    /// Debian's snapshot archive, which keeps every version of a package; the guest definition's if `None`.
+    pub snapshot_mirror: Option<String>,
 }

@@ -185,7 +185,7 @@ mod tests {
         let network = Network {
             debian_mirror: Some("https://mirror.example.org/debian".into()),
             http_proxy: Some(Proxy::new("http://user:hidden@10.0.2.2:3128".into())),
-            dns: vec![],
+            ..Network::default()
         };
         let text = preseed(&network).unwrap();
         assert!(text.contains("d-i mirror/https/hostname string mirror.example.org\n"));

@@ -41,7 +41,7 @@ impl Release {
     /// # Errors
     /// When none fits, or the pattern is not one plain file name with at most one `*`.
     pub fn choose(&self, sums: &[Sum]) -> Result<Chosen> {
-        let (before, after) = self.file.split_once('*').unwrap_or((&self.file, ""));
+        let (before, after) = self.pattern();
         if self.file.contains('/') || after.contains('*') {
             let message = format!("{:?} is no file name with one `*`", self.file);
             return Err(Fault::new(Cause::Config, message).into());
@@ -61,6 +61,17 @@ impl Release {
                 .hint("is `file` of the guest definition still right? `--iso PATH` uses a file you have")
                 .into()
         })
+    }
+
+    /// The version of the file `name`, if it is one of this release.
+    pub fn version(&self, name: &str) -> Option<String> {
+        let (before, after) = self.pattern();
+        self.version_of(name, before, after)
+    }
+
+    /// What stands before and behind the `*`.
+    fn pattern(&self) -> (&str, &str) {
+        self.file.split_once('*').unwrap_or((&self.file, ""))
     }
 
     fn version_of(&self, name: &str, before: &str, after: &str) -> Option<String> {
@@ -160,6 +171,16 @@ mod tests {
             let chosen = choose(pattern, names).unwrap();
             assert_eq!((chosen.name.as_str(), chosen.version.as_str()), (*name, *version));
         }
+    }
+
+    #[test]
+    fn the_version_of_an_older_file_is_known() {
+        let release = release("debian-13.*-amd64-netinst.iso");
+        assert_eq!(
+            release.version("debian-13.1.0-amd64-netinst.iso").as_deref(),
+            Some("13.1.0")
+        );
+        assert_eq!(release.version("other.iso"), None);
     }
 
     #[test]

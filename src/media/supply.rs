@@ -8,7 +8,7 @@ use super::digest::{Digest, Hasher};
 use super::progress::Progress;
 use super::release::{Release, address};
 use super::resolution::{self, Resolved};
-use super::store::{Place, Record};
+use super::store::{self, Place, Record};
 use super::{CachedIso, Http, HttpError, Iso, Origin, Patience, Request, download, http, unreachable};
 use crate::cancel::Cancel;
 use crate::event::{Events, Stage};
@@ -27,6 +27,15 @@ pub struct Supply<'a> {
     pub cancel: &'a Cancel,
     /// Whether no server is asked.
     pub offline: bool,
+}
+
+/// An ISO that is wanted whatever the current release is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pinned {
+    /// Its name as its publisher gave it.
+    pub name: String,
+    /// What it must hash to.
+    pub digest: Digest,
 }
 
 /// One file that is wanted.
@@ -69,6 +78,22 @@ impl Supply<'_> {
             }
         }
         self.released(request)
+    }
+
+    /// The ISO that is pinned, of a release.
+    pub fn pinned(&self, pinned: &Pinned, release: &Release) -> Result<Iso> {
+        let kept = store::list(self.cache)?;
+        let kept = kept.into_iter().find(|iso| iso.record.digest == pinned.digest);
+        let version = release.version(&pinned.name);
+        let archive = version.and_then(|version| release.archive_of(&version));
+        let folders = release.directories.iter().chain(archive.as_ref());
+        self.fetch(&Wanted {
+            sources: folders.map(|folder| address(folder, &pinned.name)).collect(),
+            name: pinned.name.clone(),
+            digest: pinned.digest.clone(),
+            // Whoever pinned it stands for it, unless it was signed when it came here.
+            origin: kept.map_or(Origin::Checksum, |iso| iso.record.origin),
+        })
     }
 
     /// The current ISO of a release.

@@ -12,6 +12,7 @@ use crate::fault::{Cause, Fault};
 use crate::instance::{self, Instance};
 use crate::kept::{Fetcher, Keeper};
 use crate::machine::driver::Home;
+use crate::plan::making::Makings;
 use crate::plan::{Plan, Planned};
 use crate::stage::led;
 
@@ -36,13 +37,16 @@ pub fn fetch(creation: &Creation<'_>) -> Result<()> {
     let name = MachineName::try_from(MACHINE.to_owned()).map_err(anyhow::Error::msg)?;
     let instance = Instance::new(paths, &name);
     let _lock = instance.lock()?;
-    let parts = Parts::gather(config, paths)?;
+    let parts = Parts::gather(config, paths, None)?;
     let pinned = pinned(creation, &store)?;
     let iso = parts.iso(creation, pinned.as_deref())?;
     let record = record(creation, &instance)?;
     instance.remember(&record)?;
     let materials = Materials { iso, parts };
-    let plan = materials.plan(config, host.engine.features(), &host.cancel)?;
+    let plan = {
+        let makings = Makings::of(&store, None);
+        materials.plan(config, host.engine.features(), &makings, &host.cancel)?
+    };
     let mut run = Run {
         creation,
         store,
@@ -64,6 +68,7 @@ pub fn fetch(creation: &Creation<'_>) -> Result<()> {
         host.engine.features(),
         &materials.parts,
         pinned.as_deref(),
+        &Makings::of(&run.store, None),
         &host.cancel,
     )?;
     told(creation, keeper, &left.things)

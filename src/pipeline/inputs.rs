@@ -14,7 +14,9 @@ use crate::identity::Identity;
 use crate::machine::driver::Features;
 use crate::media::{self, Iso, Request};
 use crate::paths::Paths;
+use crate::pins::Lock;
 use crate::plan::Plan;
+use crate::plan::making::Makings;
 use crate::project::Tree;
 use crate::stage;
 
@@ -47,37 +49,48 @@ impl Materials {
     ///
     /// # Errors
     /// When a file of the project cannot be read.
-    pub fn plan(&self, config: &Config, features: Features, cancel: &Cancel) -> Result<Plan> {
-        self.parts.plan(config, features, &self.iso.digest.to_string(), cancel)
+    pub fn plan(&self, config: &Config, features: Features, makings: &Makings<'_>, cancel: &Cancel) -> Result<Plan> {
+        let digest = self.iso.digest.to_string();
+        self.parts.plan(config, features, &digest, makings, cancel)
     }
 }
 
 impl Parts {
-    /// Gathers them.
+    /// Gathers them, for stages that take only what `lock` pins.
     ///
     /// # Errors
     /// When a file of the project cannot be read, or the configuration asks for what is not there.
-    pub fn gather(config: &Config, paths: &Paths) -> Result<Self> {
-        Self::with_keys(config, paths, Identity::load_or_create)
+    pub fn gather(config: &Config, paths: &Paths, lock: Option<&Lock>) -> Result<Self> {
+        Self::with_keys(config, paths, lock, Identity::load_or_create)
     }
 
     /// Gathers them to look at: keys that are not there are made up, and what follows from them means nothing, see
     /// [`first_unknown`].
     fn imagine(config: &Config, paths: &Paths) -> Result<Self> {
-        Self::with_keys(config, paths, Identity::load_or_imagine)
+        Self::with_keys(config, paths, None, Identity::load_or_imagine)
     }
 
-    fn with_keys(config: &Config, paths: &Paths, keys: fn(&Path, bool) -> Result<Identity>) -> Result<Self> {
+    fn with_keys(
+        config: &Config,
+        paths: &Paths,
+        lock: Option<&Lock>,
+        keys: fn(&Path, bool) -> Result<Identity>,
+    ) -> Result<Self> {
         let definition = Definition::find(&config.guest, config.overrides.as_deref())?;
         let signing_key = definition.signing_key()?;
         let builder = keys(&paths.builder(), false)?;
         let identity = keys(&paths.identity(config.login.as_str()), true)?;
         let recipe = definition.recipe(&config.network, &builder)?;
         let docker = stage::docker::Input::new(&config.docker, &config.network, &definition)?;
+        let docker = match lock {
+            Some(lock) => docker.locked(lock.packages(&config.network, &definition)?),
+            None => docker,
+        };
         let project = stage::project::Input {
             tree: Tree::collect(&config.project)?,
             target: config.project.target.clone(),
             make_timeout: config.project.make_timeout,
+            images: lock.map(Lock::images),
         };
         Ok(Self {
             recipe,
@@ -108,7 +121,8 @@ impl Parts {
             typical_seconds: None,
         });
         let request = self.request(config, creation.refresh, creation.is_offline(), pinned);
-        let iso = stage::media::run(&request, &paths.isos(), &host.events, &host.cancel)?;
+        let pinned = creation.lock.as_ref().and_then(Lock::released_iso);
+        let iso = stage::media::run(&request, pinned.as_ref(), &paths.isos(), &host.events, &host.cancel)?;
         host.events.emit(Event::StageDone {
             stage,
             seconds: start.elapsed().as_secs_f64(),
@@ -137,11 +151,18 @@ impl Parts {
     ///
     /// # Errors
     /// When a file of the project cannot be read.
-    pub(super) fn plan(&self, config: &Config, features: Features, iso_digest: &str, cancel: &Cancel) -> Result<Plan> {
+    pub(super) fn plan(
+        &self,
+        config: &Config,
+        features: Features,
+        iso_digest: &str,
+        makings: &Makings<'_>,
+        cancel: &Cancel,
+    ) -> Result<Plan> {
         let disk_gib = config.machine.disk_gib;
         let installer = stage::install::installer(config.machine.installer, features)?;
         let secret = self.builder.keyed_hash_key();
-        Ok(Plan::new([
+        let stages = [
             (
                 Stage::Install,
                 stage::install::inputs(&self.recipe, iso_digest, disk_gib, installer, features),
@@ -152,7 +173,10 @@ impl Parts {
                 Stage::Project,
                 self.project.inputs(&secret, cancel).context("reading the project")?,
             ),
-        ]))
+        ];
+        Ok(Plan::choose(stages, |stage, parent, inputs| {
+            makings.choose(stage, parent, &inputs)
+        }))
     }
 }
 
@@ -175,11 +199,12 @@ pub fn plan_offline(
     features: Features,
     paths: &Paths,
     pinned: Option<&str>,
+    makings: &Makings<'_>,
     cancel: &Cancel,
 ) -> Result<Option<Plan>> {
     let parts = Parts::imagine(config, paths)?;
     let known = media::cached(&parts.request(config, false, false, pinned), &paths.isos())?;
     known
-        .map(|known| parts.plan(config, features, &known.digest.to_string(), cancel))
+        .map(|known| parts.plan(config, features, &known.digest.to_string(), makings, cancel))
         .transpose()
 }

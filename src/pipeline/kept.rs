@@ -16,6 +16,7 @@ use crate::machine::driver::Features;
 use crate::media;
 use crate::paths::Paths;
 use crate::plan::Standing;
+use crate::plan::making::Makings;
 use crate::stage::led;
 
 /// How the receipts of builds begin.
@@ -135,6 +136,7 @@ pub fn missing(
     features: Features,
     parts: &Parts,
     pinned: Option<&str>,
+    makings: &Makings<'_>,
     cancel: &Cancel,
 ) -> Result<Missing> {
     let mut missing = Missing::default();
@@ -142,7 +144,7 @@ pub fn missing(
     let known = media::cached(&parts.request(config, false, true, pinned), &paths.isos())?;
     let stages = match known {
         Some(known) if known.path.is_some() => {
-            let plan = parts.plan(config, features, &known.digest.to_string(), cancel)?;
+            let plan = parts.plan(config, features, &known.digest.to_string(), makings, cancel)?;
             let standing = plan.standing(&checkpoint::Store::open(&paths.cache)?)?;
             let runs = plan
                 .stages
@@ -186,12 +188,13 @@ impl Creation<'_> {
     ///
     /// # Errors
     /// A fault that names what is missing.
-    pub fn require_kept(&self, parts: &Parts, pinned: Option<&str>) -> Result<()> {
+    pub fn require_kept(&self, parts: &Parts, pinned: Option<&str>, makings: &Makings<'_>) -> Result<()> {
         if !self.is_offline() {
             return Ok(());
         }
         let features = self.host.engine.features();
-        let missing = missing(self.config, self.paths, features, parts, pinned, &self.host.cancel)
+        let cancel = &self.host.cancel;
+        let missing = missing(self.config, self.paths, features, parts, pinned, makings, cancel)
             .context("looking what is kept")?;
         if !missing.things.is_empty() {
             return Err(led::not_kept(&missing.things).into());

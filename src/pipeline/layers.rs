@@ -8,6 +8,7 @@ use fs_err as fs;
 use super::{Materials, Parts, Run, cached};
 use crate::checkpoint::{Layer, Manifest};
 use crate::event::{Event, Stage};
+use crate::facts::{self, Facts};
 use crate::fault::{Cause, Fault};
 use crate::host;
 use crate::identity::Identity;
@@ -79,14 +80,18 @@ impl Run<'_> {
         let start = Instant::now();
         let work = self.work(stage, parent)?;
         let ran = self.run_stage(materials, stage, &work);
-        self.keep_logs(stage, &work, &ran)?;
-        if let Err(error) = ran {
-            return Err(self.failed(materials, stage, &work, error));
-        }
+        self.keep_logs(stage, &work, ran.is_ok())?;
+        let facts = match ran {
+            Ok(facts) => facts,
+            Err(error) => return Err(self.failed(materials, stage, &work, error)),
+        };
         self.keep_receipt(&materials.parts, stage);
         let seconds = start.elapsed().as_secs_f64();
         let Planned { key, inputs, .. } = planned.clone();
-        let manifest = Manifest::new(stage, key, parent, inputs, seconds);
+        let manifest = Manifest {
+            facts,
+            ..Manifest::new(stage, key, parent, inputs, seconds)
+        };
         let layer = self
             .store
             .commit(self.host().engine.hypervisor(), &work.disk, &manifest)?;
@@ -126,7 +131,7 @@ impl Run<'_> {
         })
     }
 
-    pub(super) fn run_stage(&self, materials: &Materials, stage: Stage, work: &Work) -> Result<()> {
+    pub(super) fn run_stage(&self, materials: &Materials, stage: Stage, work: &Work) -> Result<Facts> {
         let Materials { iso, parts } = materials;
         let Parts {
             recipe,
@@ -142,14 +147,20 @@ impl Run<'_> {
         let forwards = self.forwards();
         let root = self.target("root", builder);
         match stage {
-            Stage::Install => stage::install::run(host, work, &iso.path, recipe, installer),
+            Stage::Install => {
+                stage::install::run(host, work, &iso.path, recipe, installer)?;
+                Ok(facts::of_iso(iso))
+            }
             Stage::Docker => stage::docker::run(host, work, &forwards, &root, docker),
-            Stage::Account => stage::account::run(host, work, &forwards, &root, login, identity),
+            Stage::Account => {
+                stage::account::run(host, work, &forwards, &root, login, identity)?;
+                Ok(Facts::default())
+            }
             Stage::Project => {
                 let user = self.target(login.as_str(), identity);
                 stage::project::run(host, work, &forwards, &user, login, project)
             }
-            Stage::Media | Stage::Verify | Stage::Seal | Stage::Export | Stage::Import => Ok(()),
+            Stage::Media | Stage::Verify | Stage::Seal | Stage::Export | Stage::Import => Ok(Facts::default()),
         }
     }
 
@@ -170,10 +181,10 @@ impl Run<'_> {
         Target::new(self.record.ssh_port, user, identity)
     }
 
-    fn keep_logs(&self, stage: Stage, work: &Work, ran: &Result<()>) -> Result<()> {
+    fn keep_logs(&self, stage: Stage, work: &Work, has_worked: bool) -> Result<()> {
         let kept = instance::copy_logs(&work.dir, &self.instance.logs(stage));
         // A failed stage's own error matters more.
-        if ran.is_ok() { kept } else { Ok(()) }
+        if has_worked { kept } else { Ok(()) }
     }
 
     /// Leaves a bundle, and the machine where the user should look at it.

@@ -12,6 +12,7 @@ use ignore::WalkBuilder;
 use super::{Entry, Kind, Stamp, Tree};
 use crate::config::{FILE_NAME, Project};
 use crate::fault::{Cause, Fault};
+use crate::pins;
 
 /// Lists what is not sent, in any folder of the project.
 const IGNORE_FILE: &str = ".provisionignore";
@@ -56,7 +57,7 @@ impl Tree {
 
 fn walk_project(dir: &Path) -> Result<BTreeMap<PathBuf, Entry>> {
     let mut entries = BTreeMap::new();
-    let own_files = [dir.join(FILE_NAME), dir.join(IGNORE_FILE)];
+    let own_files = [FILE_NAME, pins::FILE_NAME, IGNORE_FILE].map(|name| dir.join(name));
     let walk = WalkBuilder::new(dir)
         .standard_filters(false)
         .add_custom_ignore_filename(IGNORE_FILE)

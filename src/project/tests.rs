@@ -117,6 +117,7 @@ fn the_whole_folder_is_sent_but_git_and_our_own_files() {
         ".git/config",
         "srcs/module/.git",
         "provision.toml",
+        "provision.lock",
         ".provisionignore",
         ".gitignore",
         "srcs/.env",

@@ -7,12 +7,14 @@ use super::booted::{self, Script};
 use super::{Host, Work, led};
 use crate::config::{Docker, DockerSource, Network, Proxy};
 use crate::event::Stage;
+use crate::facts::{Facts, packages};
 use crate::fault::{Cause, Fault};
 use crate::guest::Definition;
 use crate::identity::keyed_hash;
 use crate::key::{Inputs, digest};
 use crate::machine::Forward;
-use crate::ssh::Target;
+use crate::pins::Packages;
+use crate::ssh::{Exec, Target};
 
 const SCRIPT: &str = include_str!("../../provision/debian/docker.sh");
 
@@ -21,6 +23,8 @@ const SCRIPT: &str = include_str!("../../provision/debian/docker.sh");
 pub struct Input {
     args: Vec<String>,
     proxy: Option<Proxy>,
+    /// The packages of which alone it may consist.
+    packages: Option<Packages>,
 }
 
 impl Input {
@@ -55,7 +59,18 @@ impl Input {
             option("--dns", &server.to_string());
         }
         let proxy = network.http_proxy.clone();
-        Ok(Self { args, proxy })
+        Ok(Self {
+            args,
+            proxy,
+            packages: None,
+        })
+    }
+
+    /// The same, of nothing but these packages.
+    #[must_use]
+    pub fn locked(mut self, packages: Packages) -> Self {
+        self.packages = Some(packages);
+        self
     }
 
     /// What the stage reads, for its key. The proxy's address may hold a password: a hash keyed by `secret` stands for
@@ -89,11 +104,22 @@ impl Input {
     }
 }
 
-/// Runs the stage on the disk of `work`.
+/// How long, on a real machine, dpkg and apt may take to tell what they know.
+const ASK: u64 = 60;
+
+/// Runs the stage on the disk of `work`, and tells which packages the guest has then.
 ///
 /// # Errors
-/// When the guest does not come up or the script fails.
-pub fn run(host: &Host, work: &Work, forwards: &[Forward], root: &Target, input: &Input) -> Result<()> {
+/// When the guest does not come up, the script fails, or the packages are not those that are pinned.
+pub fn run(host: &Host, work: &Work, forwards: &[Forward], root: &Target, input: &Input) -> Result<Facts> {
+    let ask = |command: String| Exec::new(command).limit(host.patience(ASK)).cancel(&host.cancel);
+    let pins = input.packages.as_ref();
+    let args: Vec<String> = input
+        .args
+        .iter()
+        .cloned()
+        .chain(pins.into_iter().flat_map(Packages::args))
+        .collect();
     booted::with_guest(
         host,
         work,
@@ -102,19 +128,30 @@ pub fn run(host: &Host, work: &Work, forwards: &[Forward], root: &Target, input:
         root,
         |_| false,
         |session| {
+            let medium = packages::installed(session, ask)?;
             host.events.step(Stage::Docker, "installing Docker");
             let script = Script {
                 name: "docker.sh",
                 text: SCRIPT,
-                args: &input.args,
+                args: &args,
                 input: &input.stdin(),
             };
             led::around(host, Stage::Docker, session, led::Engine::None, |session| {
                 booted::run_script(host, work, Stage::Docker, session, &script)
+            })?;
+            host.events.step(Stage::Docker, "noting down the packages");
+            let packages = packages::ask(session, &medium, ask)?;
+            pins.map_or(Ok(()), |pins| pins.require(&packages))?;
+            Ok(Facts {
+                packages,
+                ..Facts::default()
             })
         },
     )
 }
+
+#[cfg(test)]
+mod pinned;
 
 #[cfg(test)]
 mod tests {
@@ -134,7 +171,7 @@ mod tests {
         let network = Network {
             http_proxy: Some(Proxy::new("http://user:hidden@10.0.2.2:3128".into())),
             dns: vec!["9.9.9.9".parse().unwrap(), "1.1.1.1".parse().unwrap()],
-            debian_mirror: None,
+            ..Network::default()
         };
         let docker = Docker {
             source: None,

@@ -2,6 +2,7 @@
 
 mod diagnosis;
 mod make;
+mod pinned;
 mod settle;
 
 use std::time::Duration;
@@ -13,9 +14,11 @@ use super::{Host, Work, led};
 use crate::cancel::Cancel;
 use crate::config::Login;
 use crate::event::{Event, Stage, Unit};
+use crate::facts::Facts;
 use crate::fault::{Cause, Fault};
 use crate::key::Inputs;
 use crate::machine::Forward;
+use crate::pins::Images;
 use crate::project::Tree;
 use crate::ssh::{Exec, Session, Target};
 
@@ -34,6 +37,8 @@ pub struct Input {
     pub target: Option<String>,
     /// How long `make` may take.
     pub make_timeout: Option<Duration>,
+    /// The images of which alone it may make its own.
+    pub images: Option<Images>,
 }
 
 impl Input {
@@ -55,13 +60,25 @@ struct Site<'a> {
     https_port: u16,
 }
 
-/// Runs the stage on the disk of `work`. When `make` fails, the machine is left running for the user to look at.
+/// Runs the stage on the disk of `work`, and tells which images the guest has then. When `make` fails, the machine is left
+/// running for the user to look at.
 ///
 /// # Errors
-/// When the guest does not come up, the copy fails, or `make` does ([`Cause::Make`]).
-pub fn run(host: &Host, work: &Work, forwards: &[Forward], user: &Target, login: &Login, input: &Input) -> Result<()> {
+/// When the guest does not come up, the copy fails, `make` does ([`Cause::Make`]), or its images are not those that are
+/// pinned.
+pub fn run(
+    host: &Host,
+    work: &Work,
+    forwards: &[Forward],
+    user: &Target,
+    login: &Login,
+    input: &Input,
+) -> Result<Facts> {
     booted::with_guest(host, work, Stage::Project, forwards, user, is_make, |session| {
         copy(host, session, &input.tree)?;
+        if let Some(images) = &input.images {
+            pinned::pull(host, session, images)?;
+        }
         let site = Site {
             login,
             https_port: forwards
@@ -71,7 +88,9 @@ pub fn run(host: &Host, work: &Work, forwards: &[Forward], user: &Target, login:
         };
         led::around(host, Stage::Project, session, led::Engine::Fetches, |session| {
             make::run(host, work, session, &site, input)?;
-            settle::wait(host, session, &site)
+            let facts = pinned::look(host, session, input.images.as_ref())?;
+            settle::wait(host, session, &site)?;
+            Ok(facts)
         })
     })
 }

@@ -26,6 +26,13 @@ const KEYS: &[(&str, &str, &str, &str, &str)] = &[
         "\"http://10.0.2.2:5000\"",
         "\"x\"",
     ),
+    (
+        "network",
+        "snapshot_mirror",
+        "snapshot-mirror",
+        "\"http://10.0.2.2/archive\"",
+        "\"ftp://x\"",
+    ),
     ("network", "dns", "dns", "[\"9.9.9.9\"]", "[\"nine\"]"),
 ];
 

@@ -355,7 +355,8 @@ pub fn is_made_anew_from_the_change_on(world: &World) {
 
     fs::write(&compose, nonce.clone() + &text).unwrap();
     is_interrupted(world, &["create"], making);
-    let created = world.run(&["create"]).end().succeeded();
+    // Made of what is pinned, since a lock is there: what it builds on is pulled by its digest.
+    let created = world.run(&["create", "--locked"]).end().succeeded();
     assert_eq!(created.cached(), ["install", "docker", "account"]);
     assert_eq!(created.ran(), ["media", "project", "verify"]);
     let there = world.guest("head -n 1 inception/srcs/docker-compose.yml");
@@ -387,7 +388,7 @@ fn no_machine_runs(world: &World) {
 }
 
 /// No QEMU of ours is left but those of `before`.
-fn no_other_runs(world: &World, before: &[u32]) {
+pub fn no_other_runs(world: &World, before: &[u32]) {
     let start = Instant::now();
     let others = || world.machines().into_iter().any(|pid| !before.contains(&pid));
     while others() {

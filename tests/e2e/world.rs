@@ -1,5 +1,6 @@
 //! What the steps share: servers, folders and the project that is deployed.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -111,6 +112,15 @@ impl World {
     /// Removes a checkpoint from the cache that is kept for the next run.
     pub fn forget_layer(&self, key: &str) {
         fs::remove_dir_all(self.cache.join("v1/layers").join(key)).unwrap();
+    }
+
+    /// The checkpoints in the cache: for each key which making of it is there.
+    pub fn layers(&self) -> BTreeMap<String, String> {
+        let folders = fs::read_dir(self.cache.join("v1/layers")).unwrap().flatten();
+        let manifests = folders.filter_map(|entry| fs::read(entry.path().join("layer.json")).ok());
+        let manifests = manifests.map(|bytes| serde_json::from_slice::<Value>(&bytes).unwrap());
+        let named = manifests.map(|manifest| (manifest["key"].to_string(), manifest["id"].to_string()));
+        named.collect()
     }
 
     /// The folder of the machine `name`.

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use fs_err as fs;
 
-use super::world::{FILE, NAME, SIGNATURE, SIZE, SUMS, World, bytes};
-use crate::fault::Cause;
+use super::world::{ARCHIVED, FILE, NAME, SIGNATURE, SIZE, SUMS, World, bytes, hasty, sha512};
+use crate::event::Events;
+use crate::fault::{Cause, Fault};
 use crate::lock::Lock;
+use crate::media::supply::Supply;
 use crate::media::testing::Flaw;
-use crate::media::{Request, cached, list, remove_rest, rests};
+use crate::media::{Digest, Origin, Pinned, Request, cached, list, remove_rest, rests};
 
 #[test]
 fn a_damaged_iso_is_set_aside_and_fetched_again() {
@@ -83,6 +85,47 @@ fn a_pinned_iso_is_taken_while_it_is_sound_however_old() {
     assert!(world.server.asked().is_empty(), "no mirror is asked");
     fs::write(&iso.path, "damaged").unwrap();
     world.obtain_as(&request).holding(&newer);
+}
+
+#[test]
+fn a_locked_iso_comes_from_wherever_it_is_and_no_other_does() {
+    let world = World::new();
+    let digest = Digest::try_from(format!("sha512:{}", sha512(&world.content))).unwrap();
+    let lock = Pinned {
+        name: NAME.to_owned(),
+        digest,
+    };
+    let obtain = || {
+        let (events, _) = Events::recorder();
+        let supply = Supply {
+            patience: hasty(),
+            cache: &world.cache(),
+            events: &events,
+            cancel: &world.cancel,
+            offline: false,
+        };
+        supply.pinned(&lock, &world.release)
+    };
+    // A newer release is out, and the older one only in the archive.
+    world.publish("debian-13.3.0-amd64-netinst.iso", &bytes(SIZE, 3));
+    world.server.put(ARCHIVED, world.content.as_slice());
+    world.server.remove(FILE);
+    let iso = obtain().unwrap();
+    assert!(fs::read(&iso.path).unwrap() == world.content);
+    assert_eq!(iso.origin, Origin::Checksum);
+    world.server.asked();
+    assert_eq!(obtain().unwrap(), iso);
+    assert!(
+        world.server.asked().is_empty(),
+        "no mirror is asked for one that is there"
+    );
+    // A mirror that has another file under its name.
+    fs::remove_file(&iso.path).unwrap();
+    for place in [FILE, ARCHIVED] {
+        world.server.put(place, bytes(SIZE, 4));
+    }
+    let error = obtain().unwrap_err();
+    assert_eq!(Fault::of(&error).unwrap().cause, Cause::Verification);
 }
 
 #[test]

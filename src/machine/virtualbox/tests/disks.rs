@@ -1,6 +1,7 @@
 //! Machines, checkpoints and linked clones in the real `VirtualBox`.
 
 use super::super::known::know;
+use super::super::moving::move_to;
 use super::super::testing::World;
 use super::*;
 use crate::cancel::Cancel;
@@ -105,6 +106,28 @@ fn machines_share_checkpoints_and_do_not_see_each_other() {
     remove(&world.vbox, &docker).unwrap();
     remove(&world.vbox, &install).unwrap();
     assert_eq!(world.known(), "");
+}
+
+/// What `rebuild` does to a machine's disk, as the driver's `replace` does it.
+#[test]
+fn a_machine_gives_way_to_a_clean_one_on_the_same_checkpoint() {
+    let world = World::new();
+    let install = world.checkpoint("install", &[]);
+    let (used, other, clean) = (world.place("used"), world.place("other"), world.place("work/clean"));
+    for folder in [&used, &other] {
+        create_overlay(&world.vbox, folder, "m", &[&install]).unwrap();
+    }
+    let written = disk_of(&world, &used);
+    create_overlay(&world.vbox, &clean, "m", &[&install]).unwrap();
+    remove(&world.vbox, &used).unwrap();
+    move_to(&world.vbox, &clean, &used, "m").unwrap();
+    assert!(!written.exists() && !world.known().contains(written.to_str().unwrap()));
+    world.restart();
+    for folder in [&used, &other] {
+        is_whole(&world, folder, 2);
+        assert!(disk_of(&world, folder).starts_with(folder));
+    }
+    assert!(!clean.exists());
 }
 
 #[test]

@@ -1,0 +1,201 @@
+//! What the machine was made from is written down, agrees with what is there, and can be insisted on.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::Value;
+
+use super::world::{LOGIN, World};
+
+/// The base image as the registry's stand-in has it.
+const BASE: &str = "docker.io/library/debian:bookworm";
+
+/// The digest, dpkg and Docker's engine agree with the manifest, which holds no secret.
+pub fn agree_with_the_guest(world: &World) {
+    let manifest = world.json(&["status", "--manifest"]);
+    let sums = fs::read_to_string(world.path("mirror/SHA512SUMS")).unwrap();
+    let sum = sums.split_whitespace().next().unwrap();
+    assert_eq!(manifest["iso"]["digest"], format!("sha512:{sum}"));
+    assert_eq!(manifest["iso"]["origin"]["signed"]["fingerprint"], signer(world));
+    let stages: Vec<&str> = list(&manifest["stages"])
+        .iter()
+        .map(|made| text(&made["stage"]))
+        .collect();
+    assert_eq!(stages, ["install", "docker", "account", "project"]);
+    assert!(
+        list(&manifest["stages"])
+            .iter()
+            .all(|made| text(&made["key"]).len() == 64)
+    );
+
+    let packages = list(&manifest["packages"]);
+    let known: BTreeSet<String> = packages
+        .iter()
+        .map(|package| format!("{} {}", text(&package["name"]), text(&package["version"])))
+        .collect();
+    let asked = world.guest("dpkg-query -W -f '${db:Status-Abbrev}${Package} ${Version}\\n' | sed -n 's/^ii //p'");
+    let there: BTreeSet<String> = asked.lines().map(str::to_owned).collect();
+    assert_eq!(known, there);
+    let package = |name: &str| packages.iter().find(|package| package["name"] == name).unwrap();
+    assert_eq!(package("linux-image-amd64")["source"], "iso");
+    let docker = &package("docker.io")["source"]["archive"];
+    assert!(
+        text(&docker["address"]).starts_with("http") && text(&docker["suite"]).ends_with("/main"),
+        "{docker}"
+    );
+
+    let images = list(&manifest["images"]);
+    let built: BTreeSet<&str> = images
+        .iter()
+        .filter(|image| image["digest"].is_null())
+        .map(|image| text(&image["id"]))
+        .collect();
+    let asked = world.guest("docker images --no-trunc --quiet");
+    assert_eq!(built, asked.lines().collect::<BTreeSet<&str>>());
+    let pulled: Vec<&Value> = images.iter().filter(|image| !image["digest"].is_null()).collect();
+    assert_eq!(pulled.len(), 1, "{pulled:?}");
+    assert_eq!(
+        (text(&pulled[0]["name"]), text(&pulled[0]["digest"])),
+        (BASE, &*base_digest(world))
+    );
+
+    let whole = manifest.to_string();
+    let secrets = world.guest("cat ~/inception/secrets/* | grep -v -e ----- | awk 'length > 7'");
+    assert!(!secrets.is_empty());
+    let password = fs::read_to_string(world.machine_dir(LOGIN).join("identity/password")).unwrap();
+    for secret in secrets.lines().chain([password.trim()]) {
+        assert!(!whole.contains(secret), "the manifest holds a secret");
+    }
+}
+
+/// The fingerprint of the key that signed the ISO's checksums.
+fn signer(world: &World) -> String {
+    let output = Command::new("gpg")
+        .args(["--show-keys", "--with-colons"])
+        .arg(world.project().join("vm/test.asc"))
+        .env("GNUPGHOME", world.path("gnupg"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let line = said.lines().find(|line| line.starts_with("fpr:")).unwrap();
+    line.trim_start_matches("fpr:").trim_matches(':').to_owned()
+}
+
+/// What the registry says that its base image is.
+fn base_digest(world: &World) -> String {
+    let settings = fs::read_to_string(world.project().join("provision.toml")).unwrap();
+    let (_, port) = settings.split_once("10.0.2.2:").unwrap();
+    let port: String = port.chars().take_while(char::is_ascii_digit).collect();
+    let kinds = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
+                 application/vnd.docker.distribution.manifest.list.v2+json, \
+                 application/vnd.docker.distribution.manifest.v2+json";
+    let output = Command::new("curl")
+        .args(["--silent", "--fail", "--head", "--header", &format!("Accept: {kinds}")])
+        .arg(format!("http://127.0.0.1:{port}/v2/library/debian/manifests/bookworm"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap().to_lowercase();
+    let line = said
+        .lines()
+        .find_map(|line| line.strip_prefix("docker-content-digest:"));
+    line.unwrap().trim().to_owned()
+}
+
+/// A machine is held to its lock: nothing runs while it agrees, and another pin is refused before anything is changed.
+pub fn are_pinned(world: &World) {
+    let pinned = world.json(&["lock"]);
+    assert_eq!(pinned["images"], 1);
+    let file = world.project().join("provision.lock");
+    let lock = fs::read_to_string(&file).unwrap();
+    let again = world.run(&["create", "--locked"]).end().succeeded();
+    assert_eq!(again.ran(), ["media", "verify"]);
+
+    world.guest("echo kept > ~/data/pinned");
+    let docker = version(&lock, "docker");
+    let changes = [
+        (
+            lock.replace(&format!("\"docker.io\" = \"{docker}\""), "\"docker.io\" = \"1:0.1\""),
+            vec!["- docker.io 1:0.1".to_owned(), format!("+ docker.io {docker}")],
+        ),
+        (
+            lock.replace(&base_digest(world), &format!("sha256:{}", "0".repeat(64))),
+            vec![
+                format!("- {BASE} sha256:000"),
+                format!("+ {BASE} {}", base_digest(world)),
+            ],
+        ),
+    ];
+    for (changed, differences) in changes {
+        assert_ne!(changed, lock);
+        fs::write(&file, changed).unwrap();
+        let machines = world.machines();
+        let refused = world.run(&["create", "--locked"]).end();
+        assert_eq!(refused.code, Some(5), "{}", refused.stderr);
+        let error = refused.events.iter().find(|event| event["event"] == "error").unwrap();
+        for difference in differences {
+            assert!(text(&error["message"]).contains(&difference), "{difference}: {error}");
+        }
+        assert!(
+            text(&error["hint"]).contains("provision rebuild --locked --from"),
+            "{error}"
+        );
+        assert_eq!(world.machines(), machines, "the machine runs on");
+        assert_eq!(world.guest("cat ~/data/pinned"), "kept\n");
+    }
+    fs::write(&file, lock).unwrap();
+}
+
+/// The version of docker.io in the lock.
+fn version(lock: &str, stage: &str) -> String {
+    let lock: toml::Table = lock.parse().unwrap();
+    lock["packages"][stage]["docker.io"].as_str().unwrap().to_owned()
+}
+
+/// What differs only once a stage has run is refused then: the checkpoint is not kept, and nothing else is touched.
+pub fn differ_only_after_their_stage(world: &World) {
+    let folder = small_project(world);
+    let lock = fs::read_to_string(world.project().join("provision.lock")).unwrap();
+    let (before, _) = lock.split_once("[images]").unwrap();
+    fs::write(folder.join("provision.lock"), before).unwrap();
+    let config = folder.join("provision.toml");
+    let config = config.to_str().unwrap();
+    let (machines, layers) = (world.machines(), world.layers());
+    let refused = world
+        .run(&["create", "--locked", "--name", "small", "--config", config])
+        .end();
+    assert_eq!(refused.code, Some(5), "{}", refused.stderr);
+    assert_eq!(refused.cached(), ["install", "docker", "account"]);
+    assert_eq!(refused.ran(), ["media", "project"]);
+    let error = refused.events.iter().find(|event| event["event"] == "error").unwrap();
+    let line = format!("+ {BASE} {}", base_digest(world));
+    assert!(text(&error["message"]).ends_with(&line), "{error}");
+    assert_eq!(world.machines(), machines);
+    assert_eq!(world.layers(), layers);
+    world.text(&["destroy", "--name", "small", "--yes"]);
+    fs::remove_dir_all(folder).unwrap();
+}
+
+/// A project that pulls the base image and does no more.
+fn small_project(world: &World) -> PathBuf {
+    let folder = world.path("small");
+    fs::create_dir_all(folder.join("srcs")).unwrap();
+    fs::write(folder.join("Makefile"), "all:\n\tdocker pull --quiet debian:bookworm\n").unwrap();
+    fs::write(folder.join("srcs/docker-compose.yml"), "services: {}\n").unwrap();
+    let copied = Command::new("cp")
+        .arg("-a")
+        .args([world.project().join("provision.toml"), world.project().join("vm")])
+        .arg(&folder)
+        .status();
+    assert!(copied.unwrap().success());
+    folder
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().unwrap()
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap()
+}

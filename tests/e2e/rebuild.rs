@@ -1,0 +1,37 @@
+//! A clean machine again, from checkpoints.
+
+use super::machine::no_other_runs;
+use super::world::World;
+
+/// SIGKILL in a stage that runs anew leaves the machine as it was, and every checkpoint.
+pub fn leaves_the_machine_when_killed(world: &World) {
+    world.guest("echo kept > ~/data/dirty; sudo touch /etc/dirty; sync");
+    let (status, layers) = (world.json(&["status"]), world.layers());
+    let mut run = world.run(&["rebuild", "--from", "account"]);
+    let at_work = |event: &serde_json::Value| event["event"] == "step" && event["stage"] == "account";
+    assert!(run.until(at_work), "account never got going");
+    run.kill();
+    no_other_runs(world, &[]);
+    assert_eq!(world.layers(), layers);
+    world.text(&["start"]);
+    assert_eq!(world.guest("cat ~/data/dirty"), "kept\n");
+    assert_eq!(world.json(&["status"])["layer"], status["layer"]);
+}
+
+/// Nothing is left of what was written inside, and what `create` made is there.
+pub fn makes_it_clean(world: &World) {
+    let (before, layers) = (world.json(&["status"]), world.layers());
+    let rebuilt = world.run(&["rebuild"]).end().succeeded();
+    println!("  rebuild took {:.1} s, with every check", rebuilt.seconds);
+    assert_eq!(rebuilt.cached(), ["install", "docker", "account", "project"]);
+    assert_eq!(rebuilt.ran(), ["media", "verify"]);
+    assert_eq!(world.guest("ls /etc/dirty ~/data/dirty 2>/dev/null | wc -l"), "0\n");
+    let after = world.json(&["status"]);
+    for same in ["layer", "https_port", "ssh_port", "login"] {
+        assert_eq!(after[same], before[same], "{same}");
+    }
+    assert_eq!(world.layers(), layers);
+    // It is the machine that `create` wants: nothing is left to do.
+    let again = world.run(&["create"]).end().succeeded();
+    assert_eq!(again.ran(), ["media", "verify"]);
+}
