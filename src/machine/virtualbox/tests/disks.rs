@@ -299,7 +299,7 @@ fn checkpoints_may_lie_on_another_file_system() {
     assert_eq!(std::fs::read(&chain[2]).unwrap()[1 << 20..], held[1 << 20..]);
     // And back: a machine is placed where another was.
     let back = other.0.join("m");
-    moving::move_to(&world.vbox, &folder, &back, "m").unwrap();
+    move_to(&world.vbox, &folder, &back, "m").unwrap();
     world.restart();
     // As whoever starts it does.
     know(&world.vbox, &[&back, &docker, &install]).unwrap();
