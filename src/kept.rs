@@ -23,6 +23,5 @@ mod tests;
 pub use client::Fetcher;
 pub use keeper::{Keeper, Route};
 pub use names::NOWHERE;
-#[allow(unused_imports, reason = "what `cache` needs to show and prune it")]
 pub use store::{Bound, Digest, Size, Store};
 pub use upstream::GATEWAY;

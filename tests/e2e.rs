@@ -61,10 +61,6 @@ mod e2e {
         machine::is_kept_when_make_fails(&world);
         world.step("a changed file reruns project and verify only, also after a SIGKILL in between");
         machine::is_made_anew_from_the_change_on(&world);
-        world.step("without a network and a cache, what is missing is named");
-        offline::names_what_is_missing(&world);
-        world.step("without a network a machine for another login is made");
-        offline::makes_a_machine(&world);
         world.step("destroy leaves nothing");
         machine::is_destroyed(&world);
     }
@@ -90,6 +86,10 @@ mod e2e {
         virtualbox::says_what_is_missing(&world);
         world.step("a machine to export is made of the same checkpoints");
         export::has_a_machine(&world);
+        world.step("without a network and a cache, what is missing is named");
+        offline::names_what_is_missing(&world);
+        world.step("without a network a machine for another login is made");
+        offline::makes_a_machine(&world);
         world.step("every format of an export holds the same disk");
         export::holds_the_same_disk_in_every_format(&world);
         world.step("a containerdisk goes into a registry");

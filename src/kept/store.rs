@@ -125,6 +125,11 @@ impl Store {
         Self { folder }
     }
 
+    /// Its folder, there or not.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     fn blob_path(&self, digest: &Digest) -> PathBuf {
         self.folder.join("blobs").join(digest.hex())
     }

@@ -356,6 +356,31 @@ fn what_downloads_left_is_listed_and_pruned() {
 }
 
 #[test]
+fn what_guests_fetched_goes_by_rules_only() {
+    let place = Place::new();
+    let blobs = place.0.path().join("cache/v1/kept/blobs");
+    fs::create_dir_all(&blobs).unwrap();
+    let blob = |name: char| blobs.join(name.to_string().repeat(64));
+    for name in ['a', 'b'] {
+        fs::write(blob(name), [0; 1000]).unwrap();
+    }
+    // The first was not used for a long time.
+    let status = std::process::Command::new("touch")
+        .args(["-d", "2 days ago"])
+        .arg(blob('a'))
+        .status();
+    assert!(status.unwrap().success());
+    let listed = String::from_utf8(place.run(&["cache", "ls"]).stdout).unwrap();
+    assert!(listed.contains("packages and images (2 files)"), "{listed}");
+    assert!(place.run(&["cache", "prune"]).status.success());
+    assert!(blob('a').exists() && blob('b').exists(), "no rule was given");
+    assert!(place.run(&["cache", "prune", "--older-than", "1d"]).status.success());
+    assert!(!blob('a').exists() && blob('b').exists());
+    assert!(place.run(&["cache", "prune", "--max-size", "999B"]).status.success());
+    assert!(!blob('b').exists());
+}
+
+#[test]
 fn a_plan_needs_no_network_and_changes_nothing() {
     let place = Place::new();
     let output = place.run(&["plan", "--login", "jdoe"]);

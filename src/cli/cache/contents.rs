@@ -48,6 +48,8 @@ pub enum Removal {
     Rest(media::Rest),
     /// With all in it; the first ones come first.
     Paths(Vec<PathBuf>),
+    /// File by file, by a bound of its own: no rule lets all of it go.
+    Kept,
 }
 
 /// A machine that uses the cache.
@@ -219,7 +221,7 @@ impl Contents {
             bytes: thing.bytes,
             made: thing.made,
             on: thing.on.clone(),
-            needed: !thing.needed_by.is_empty(),
+            needed: thing.removal == Removal::Kept || !thing.needed_by.is_empty(),
         };
         self.things.iter().map(item).collect()
     }

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 
 use super::contents::{Removal, Thing};
 use crate::checkpoint::Store;
+use crate::kept;
 use crate::media;
 use crate::paths::Paths;
 
@@ -24,7 +25,7 @@ pub const BUILDER: &str = "_builder";
 /// # Errors
 /// When something cannot be read.
 pub fn all(paths: &Paths, store: &Store) -> Result<Vec<Thing>> {
-    let kinds = [rests(paths)?, damaged(store)?];
+    let kinds = [rests(paths)?, damaged(store)?, kept(paths)?];
     Ok(kinds.into_iter().flatten().collect())
 }
 
@@ -60,6 +61,23 @@ fn rests(paths: &Paths) -> Result<Vec<Thing>> {
 fn damaged(store: &Store) -> Result<Vec<Thing>> {
     let folders = folders(&store.damaged())?;
     folders.into_iter().map(|folder| of_folder("damaged", folder)).collect()
+}
+
+/// What guests fetched: packages and images, for machines that are made without a network.
+fn kept(paths: &Paths) -> Result<Vec<Thing>> {
+    let kept = kept::Store::new(&paths.cache);
+    let size = kept.size()?;
+    let thing = (size.files > 0).then(|| Thing {
+        kind: "fetched".to_owned(),
+        name: format!("packages and images ({} files)", size.files),
+        bytes: size.bytes,
+        made: modified(kept.folder()),
+        under: None,
+        on: Vec::new(),
+        needed_by: BTreeSet::new(),
+        removal: Removal::Kept,
+    });
+    Ok(thing.into_iter().collect())
 }
 
 fn of_folder(kind: &str, folder: PathBuf) -> Result<Thing> {

@@ -11,6 +11,7 @@ use crate::changes::{Changes, Real};
 use crate::checkpoint::Store;
 use crate::checkpoint::prune::{Rules, select};
 use crate::cli::App;
+use crate::kept::{self, Bound};
 use crate::media;
 
 /// The rules by which something stays though no machine uses it.
@@ -53,6 +54,7 @@ impl Args {
         store.sweep()?;
         let gone = contents.of(&removed);
         let left = contents.bytes() - gone.bytes();
+        let left = left - self.prune_kept(app, left)?;
         if let Some(size) = self.max_size.filter(|size| left > size.as_u64()) {
             app.events.warn(format!(
                 "{} are left, more than {size}: machines need them, or another rule keeps them",
@@ -63,11 +65,31 @@ impl Args {
     }
 }
 
+impl Args {
+    /// Removes of what guests fetched what the rules let go, least lately used first: without a rule, nothing. `left` is
+    /// how many bytes the whole cache has now. Gives how many bytes went.
+    fn prune_kept(self, app: &App, left: u64) -> Result<u64> {
+        let kept = kept::Store::new(&app.paths.cache);
+        let others = left.saturating_sub(kept.size()?.bytes);
+        let bound = Bound {
+            age: self.older_than,
+            bytes: self.max_size.map(|size| size.as_u64().saturating_sub(others)),
+        };
+        let removed = kept.prune(bound).context("removing what guests fetched")?;
+        if removed.files > 0 {
+            let size = ByteSize(removed.bytes);
+            app.events.note(format!("{size} of what guests fetched are gone"));
+        }
+        Ok(removed.bytes)
+    }
+}
+
 /// Whether it was removed: what is being downloaded stays.
 fn remove(store: &Store, removal: &Removal) -> Result<bool> {
     match removal {
         Removal::Layer(key) => store.remove(key)?,
         Removal::Rest(rest) => return media::remove_rest(rest),
+        Removal::Kept => return Ok(false),
         Removal::Paths(paths) => {
             let real: &dyn Changes = &Real;
             paths.iter().try_for_each(|path| real.remove_tree(path))?;
