@@ -17,4 +17,5 @@ mod cli {
     mod scripts;
     mod settings;
     pub mod support;
+    mod virtualbox;
 }

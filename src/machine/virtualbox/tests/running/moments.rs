@@ -94,7 +94,7 @@ fn a_memory_that_does_not_fit_is_told_and_the_machine_boots() {
     keep(&vbox, &folder, "aa", true).unwrap();
     guest.cut_power();
     let none = guest.start_again(true).unwrap_err();
-    assert!(StaleMemory::of(&none).is_some(), "{none:#}");
+    assert!(none.is::<StaleMemory>(), "{none:#}");
 
     go_back(&vbox, &folder, "aa", true).unwrap();
     let larger = Size {
@@ -104,7 +104,7 @@ fn a_memory_that_does_not_fit_is_told_and_the_machine_boots() {
     let error = VirtualBox::new(&vbox, larger, &folder, &guest.boot.run_dir)
         .configure(&guest.boot)
         .unwrap_err();
-    assert!(StaleMemory::of(&error).is_some(), "{error:#}");
+    assert!(error.is::<StaleMemory>(), "{error:#}");
 
     let saved = disks::files_in(&folder, "sav").unwrap();
     for file in &saved {
@@ -113,7 +113,7 @@ fn a_memory_that_does_not_fit_is_told_and_the_machine_boots() {
     }
     assert!(!saved.is_empty());
     let error = stale(guest.start_again(true).unwrap_err());
-    assert!(StaleMemory::of(&error).is_some(), "{error:#}");
+    assert!(error.is::<StaleMemory>(), "{error:#}");
     eventually("VirtualBox to notice", || !runs(&vbox, &folder));
     guest.start_again(false).unwrap();
     eventually("the guest to boot", || guest.console().starts_with("Ab"));
