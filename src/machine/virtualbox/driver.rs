@@ -75,9 +75,7 @@ impl driver::Driver for Driver {
     }
 
     fn replace(&self, from: &Path, to: &Path, name: &str) -> Result<()> {
-        let vbox = of_user()?;
-        disks::remove(&vbox, to)?;
-        moving::move_to(&vbox, from, to, name)
+        moments::replace(&of_user()?, from, to, name)
     }
 
     fn keep(&self, from: &Path, to: &Path, name: &str, _: Option<&Path>) -> Result<()> {
