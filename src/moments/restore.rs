@@ -71,7 +71,7 @@ fn require_possible(store: &Store, record: &Record, kept: &Kept) -> Result<()> {
 }
 
 /// Writes down that the machine is to be what it was: from here on whoever comes next completes it.
-fn begin(instance: &Instance, record: &mut Record, kept: &Kept) -> Result<()> {
+pub(super) fn begin(instance: &Instance, record: &mut Record, kept: &Kept) -> Result<()> {
     let was = &kept.manifest.record;
     let mut now = Record {
         phase: Phase::Made,
