@@ -1,5 +1,6 @@
 //! Makes the layers of a plan that are not there.
 
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
@@ -16,7 +17,7 @@ use crate::machine::Forward;
 use crate::machine::driver::Home;
 use crate::plan::Planned;
 use crate::ssh::Target;
-use crate::stage::{self, Work};
+use crate::stage::{self, Work, warm};
 
 /// How many bytes a stage's layer may take while it is made, generously: the reference project's are below a half of
 /// these.
@@ -120,9 +121,21 @@ impl Run<'_> {
         Ok(Work {
             machine,
             name,
+            from: parent.and_then(Layer::memory),
+            keeps: self.keeps_memory(stage).then(|| dir.join(warm::FOLDER)),
             dir,
             disk,
         })
+    }
+
+    /// Whether the stage ends with its memory kept beside its disk; where there is no room for it the next one boots.
+    fn keeps_memory(&self, stage: Stage) -> bool {
+        let memory = self.host().size.memory_mib << 20;
+        let has_room = |folder: &Path| host::disk::require(folder, room(stage) + memory).is_ok();
+        warm::is_worth_it(stage)
+            && self.host().engine.features().hibernates
+            && has_room(self.instance.dir())
+            && has_room(self.store.folder())
     }
 
     fn run_stage(&self, materials: &Materials, stage: Stage, work: &Work) -> Result<()> {
