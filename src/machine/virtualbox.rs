@@ -8,10 +8,12 @@
 pub mod arguments;
 pub mod disks;
 pub mod driver;
+pub mod examine;
 pub mod hints;
 pub mod info;
 pub mod known;
 mod logs;
+pub mod lost;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]

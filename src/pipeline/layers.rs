@@ -1,13 +1,13 @@
 //! Makes the layers of a plan that are not there.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use fs_err as fs;
 
 use super::{Materials, Parts, Run, cached};
-use crate::checkpoint::{Layer, Manifest};
+use crate::checkpoint::{Layer, Making, Manifest};
 use crate::event::{Event, Stage};
 use crate::fault::{Cause, Fault};
 use crate::host;
@@ -87,9 +87,18 @@ impl Run<'_> {
         let seconds = start.elapsed().as_secs_f64();
         let Planned { key, inputs, .. } = planned.clone();
         let manifest = Manifest::new(stage, key, parent, inputs, seconds);
-        let layer = self
-            .store
-            .commit(self.host().engine.hypervisor(), &work.disk, &manifest)?;
+        let hypervisor = self.host().engine.hypervisor();
+        let memory = work
+            .keeps
+            .as_deref()
+            .map(|folder| hypervisor.driver().memory_in(folder));
+        let memory = memory.unwrap_or_default();
+        let making = Making {
+            hypervisor,
+            disk: &work.disk,
+            beside: &memory.iter().map(PathBuf::as_path).collect::<Vec<_>>(),
+        };
+        let layer = self.store.commit_all(making, &manifest)?;
         fs::remove_dir_all(&work.dir)?;
         events.emit(Event::StageDone { stage, seconds });
         Ok(layer)

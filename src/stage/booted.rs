@@ -54,7 +54,10 @@ pub fn with_guest<T>(
             moments::renew(host, &mut session)?;
         }
         let value = job(&mut session)?;
-        Ok((value, warm::hibernate(host, work, stage, machine.as_mut(), &mut session)?))
+        Ok((
+            value,
+            warm::hibernate(host, work, stage, machine.as_mut(), &mut session)?,
+        ))
     });
     match result {
         Err(error) if keep(&error) => {

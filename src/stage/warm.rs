@@ -64,7 +64,11 @@ fn freeze(host: &Host, session: &mut Session) -> Result<()> {
     let ran = session.exec_bytes(&job, None, &mut |_, bytes| {
         said.extend_from_slice(bytes);
         // The script goes on in the guest; nobody listens to it any more.
-        if said.ends_with(FROZEN) { Err(anyhow!("frozen")) } else { Ok(()) }
+        if said.ends_with(FROZEN) {
+            Err(anyhow!("frozen"))
+        } else {
+            Ok(())
+        }
     });
     if said.ends_with(FROZEN) {
         return Ok(());
@@ -73,14 +77,19 @@ fn freeze(host: &Host, session: &mut Session) -> Result<()> {
     let said = String::from_utf8_lossy(&said).into_owned();
     Err(Fault::new(
         Cause::Guest,
-        format!("freezing the guest's file system failed with exit code {status}: {}", said.trim()),
+        format!(
+            "freezing the guest's file system failed with exit code {status}: {}",
+            said.trim()
+        ),
     )
     .into())
 }
 
 /// Lets the guest write again, and removes what there is of its memory.
 fn abandon(host: &Host, folder: &Path, session: &mut Session) {
-    let job = Exec::new("fsfreeze --unfreeze /").limit(host.patience(LIMIT)).cancel(&host.cancel);
+    let job = Exec::new("fsfreeze --unfreeze /")
+        .limit(host.patience(LIMIT))
+        .cancel(&host.cancel);
     // It may not have been frozen; if it was, the script lets it go on after a while.
     let _ = session.exec(&job, None, &mut |_, _| ());
     let _ = fs::remove_dir_all(folder);

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::disks;
 use super::vboxmanage::VBoxManage;
+use super::{disks, examine, lost};
 use crate::cancel::Cancel;
+use crate::changes::Changes;
 use crate::fault::{Cause, Fault};
 use crate::machine::driver::{self, Features, Home, Moment};
 use crate::process::{self, CommandLine};
@@ -62,15 +63,43 @@ impl driver::Driver for Driver {
         disks::move_to(&vbox, from, to, name)
     }
 
-    fn keep(&self, from: &Path, to: &Path, name: &str, _: Option<&Path>) -> Result<()> {
+    fn keep(&self, _: &dyn Changes, from: &Path, to: &Path, name: &str, _: Option<&Path>) -> Result<()> {
         disks::keep(&vbox()?, from, to, name)
     }
 
-    fn remove(&self, disk: &Path) -> Result<()> {
+    fn remove(&self, _: &dyn Changes, disk: &Path) -> Result<()> {
         if !disk.exists() {
             return Ok(());
         }
         disks::remove(&vbox()?, disk)
+    }
+
+    fn check(&self, disk: &Path, below: &[PathBuf], cancel: &Cancel) -> Result<Vec<String>> {
+        let below: Vec<&Path> = below.iter().map(PathBuf::as_path).collect();
+        examine::machine(&vbox()?, disk, &below, cancel)
+    }
+
+    fn forget(&self, disk: &Path) -> Result<()> {
+        disks::forget(&vbox()?, disk)
+    }
+
+    fn lost_in(&self, root: &Path) -> Result<Vec<String>> {
+        if !VBoxManage::is_installed() {
+            return Ok(Vec::new());
+        }
+        lost::machines_in(&vbox()?, root)
+    }
+
+    fn forget_lost(&self, lost: &str) -> Result<()> {
+        lost::forget(&vbox()?, Path::new(lost))
+    }
+
+    fn memory_in(&self, _: &Path) -> Vec<PathBuf> {
+        Vec::new()
+    }
+
+    fn check_memory(&self, _: &Path) -> Result<Option<String>> {
+        Ok(None)
     }
 
     fn size(&self, disk: &Path) -> u64 {
