@@ -9,25 +9,32 @@ use crate::key::{Inputs, Key};
 use crate::machine::driver::Hypervisor;
 use crate::machine::qemu::image;
 use crate::paths::Paths;
-use crate::process::{self, CommandLine};
+use crate::process::{self, CommandLine, kill_point};
 
 const LIMIT: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// A made machine that is off.
 struct Machine {
-    _folder: tempfile::TempDir,
+    folder: Option<tempfile::TempDir>,
     instance: Instance,
     record: Record,
 }
 
 impl Machine {
+    /// The one in a folder of [`Machine::new`].
+    fn at(folder: &Path) -> Self {
+        let instance = instance(folder);
+        let record = instance.require().unwrap();
+        Self {
+            folder: None,
+            instance,
+            record,
+        }
+    }
+
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let paths = Paths {
-            cache: folder.path().join("cache"),
-            machines: folder.path().join("machines"),
-        };
-        let instance = Instance::new(&paths, &"eval".parse().unwrap());
+        let instance = instance(folder.path());
         drop(instance.lock().unwrap());
         image::create(&instance.disk(), 1).unwrap();
         Identity::load_or_create(&instance.identity(), true).unwrap();
@@ -52,7 +59,7 @@ impl Machine {
         };
         instance.remember(&record).unwrap();
         Self {
-            _folder: folder,
+            folder: Some(folder),
             instance,
             record,
         }
@@ -99,6 +106,14 @@ impl Machine {
             .map(|kept| kept.folder)
             .collect()
     }
+}
+
+fn instance(folder: &Path) -> Instance {
+    let paths = Paths {
+        cache: folder.join("cache"),
+        machines: folder.join("machines"),
+    };
+    Instance::new(&paths, &"eval".parse().unwrap())
 }
 
 fn entries(folder: &Path) -> usize {
@@ -245,4 +260,46 @@ fn another_making_of_the_machine_keeps_the_snapshots() {
     machine.settle();
     machine.restore("kept");
     assert!(machine.holds("a"));
+}
+
+/// What `snapshots_are_whole_wherever_a_kill_hits` kills. What a snapshot's name begins with is what its disk holds.
+#[test]
+#[ignore = "a process of its own, which is killed"]
+fn killed_at_its_work() {
+    let folder = kill_point::testing::given().expect("the test that kills it tells where");
+    let mut machine = Machine::at(Path::new(&folder));
+    machine.write("a");
+    machine.keep("a").unwrap();
+    machine.write("b");
+    machine.keep("b").unwrap();
+    machine.restore("a");
+    remove(&machine.instance, &"b".parse().unwrap()).unwrap();
+}
+
+#[test]
+fn snapshots_are_whole_wherever_a_kill_hits() {
+    let mut at = 1;
+    loop {
+        let made = Machine::new();
+        let folder = made.folder.as_ref().unwrap().path();
+        let killed =
+            kill_point::testing::run_killed("moments::tests::killed_at_its_work", &folder.to_string_lossy(), at);
+        let mut machine = Machine::at(folder);
+        machine.settle();
+        let rubbish = folders(&machine.instance).unwrap();
+        assert!(rubbish.iter().all(|(name, _)| !is_rubbish(name)), "point {at}");
+        for name in machine.names() {
+            machine.restore(&name);
+            assert!(machine.holds(&name[..1]), "point {at}: {name}");
+        }
+        for name in machine.names() {
+            remove(&machine.instance, &name.parse().unwrap()).unwrap();
+        }
+        machine.keep("z").unwrap();
+        if !killed {
+            break;
+        }
+        at += 1;
+    }
+    assert!(at > 20, "there are more points than {at}");
 }
