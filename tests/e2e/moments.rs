@@ -1,7 +1,7 @@
 //! Back to how `create` left the machine, and to snapshots, with a guest that notices.
 
 use std::fs;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
