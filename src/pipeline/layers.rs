@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use fs_err as fs;
 
 use super::{Materials, Parts, Run, cached};
-use crate::checkpoint::{Layer, Manifest};
+use crate::checkpoint::{Layer, Making, Manifest};
 use crate::event::{Event, Stage};
 use crate::fault::{Cause, Fault};
 use crate::host;
@@ -86,9 +86,12 @@ impl Run<'_> {
         let seconds = start.elapsed().as_secs_f64();
         let Planned { key, inputs, .. } = planned.clone();
         let manifest = Manifest::new(stage, key, parent, inputs, seconds);
-        let layer = self
-            .store
-            .commit(self.host().engine.hypervisor(), &work.disk, &manifest)?;
+        let making = Making {
+            hypervisor: self.host().engine.hypervisor(),
+            disk: &work.disk,
+            beside: &[],
+        };
+        let layer = self.store.commit_all(making, &manifest)?;
         fs::remove_dir_all(&work.dir)?;
         events.emit(Event::StageDone { stage, seconds });
         Ok(layer)
