@@ -22,6 +22,8 @@ fn kernel() -> Vec<u8> {
     image[0x206..0x208].copy_from_slice(&[0x06, 0x02]);
     // Loaded high, as an installer's kernel is.
     image[0x211] = 1;
+    // How high the initrd may lie.
+    image[0x22c..0x230].copy_from_slice(&0x37ff_ffff_u32.to_le_bytes());
     image
 }
 
@@ -86,7 +88,8 @@ fn installing(place: &Place, name: &str) -> (Child, u32) {
     eventually("the installation runs", || {
         let said = fs::read_to_string(place.path("said")).unwrap();
         assert!(!said.contains("error:"), "{said}");
-        pid().is_some_and(alive)
+        // The console's file comes after the disk is open.
+        pid().is_some_and(alive) && file.with_file_name("qmp.sock").exists()
     });
     (create, pid().unwrap())
 }
@@ -166,9 +169,13 @@ fn runs_that_were_killed_with_their_guardians_leave_nothing_after_gc() {
     let (mut busy, busy_qemu) = installing(&place, "busy");
     let half = place.layers().join(".new-0123456789abcdef");
     fs::create_dir(&half).unwrap();
-    for qemu in [first_qemu, second_qemu, third_qemu, busy_qemu] {
-        assert!(alive(qemu));
-    }
+    let machines = [first_qemu, second_qemu, third_qemu, busy_qemu];
+    assert_eq!(
+        machines.map(alive),
+        [true; 4],
+        "{:?}",
+        fs::read_to_string(place.path("said"))
+    );
 
     let found = place.json(&["gc", "--dry-run"]);
     assert!(found.iter().all(|leftover| leftover["removed"] == false));

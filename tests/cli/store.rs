@@ -318,7 +318,11 @@ fn a_damaged_checkpoint_is_told_and_set_aside() {
     assert!(text(&place.run(&["cache", "ls"])).contains("damaged dddddddddddd-d0"));
     let rest = place.run(&["cache", "check"]);
     assert!(rest.status.success(), "{}", stderr(&rest));
-    assert!(text(&rest).contains("of no use"), "what lies on the damaged one: {}", text(&rest));
+    assert!(
+        text(&rest).contains("of no use"),
+        "what lies on the damaged one: {}",
+        text(&rest)
+    );
     // They go when the user says so.
     place.run(&["cache", "prune"]);
     assert_eq!(fs::read_dir(place.path("cache/v1/damaged")).unwrap().count(), 0);

@@ -339,6 +339,13 @@ impl World {
         let there: Vec<Layer> = (0..TREE.len()).filter_map(|place| store.get(&key(place))).collect();
         there.iter().try_for_each(|layer| self.is_sound(layer))?;
         let has = |base: &Base| there.iter().any(|layer| layer.manifest.base == *base);
+        let lonely = there
+            .iter()
+            .find(|layer| layer.manifest.parent.as_ref().is_some_and(|parent| !has(parent)));
+        if let Some(layer) = lonely {
+            let place = place_of(&layer.manifest.base);
+            return Err(format!("the layer {place} is taken without the one that it lies on"));
+        }
         // What lies on a damaged layer is lost with it.
         let truth = &mut *locked(&self.truth);
         let (makings, damaged) = (&truth.makings, &truth.damaged);
