@@ -11,10 +11,12 @@
 
 mod cli {
     mod faults;
+    mod gc;
     mod guardian;
     mod images;
     mod running;
     mod scripts;
     mod settings;
+    mod store;
     pub mod support;
 }
