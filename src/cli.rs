@@ -9,6 +9,7 @@ pub mod doctor;
 pub mod exec;
 mod exit_codes;
 pub mod export;
+pub mod gc;
 pub mod guests;
 pub mod import;
 pub mod list;
@@ -154,6 +155,8 @@ pub enum Command {
     Destroy(destroy::Args),
     /// Check this host: packages, accelerator, disk space, ports
     Doctor(doctor::Args),
+    /// Find and remove what interrupted runs left
+    Gc(gc::Args),
     /// Look after the cache of ISOs and checkpoints
     Cache(cache::Args),
     /// List the guest definitions
@@ -198,6 +201,7 @@ impl Command {
             Self::Import(args) => args.run(app),
             Self::Destroy(args) => args.run(app),
             Self::Doctor(args) => args.run(app),
+            Self::Gc(args) => args.run(app),
             Self::Cache(args) => args.run(app),
             Self::Guests(args) => args.run(app),
             Self::Guard {

@@ -83,6 +83,18 @@ impl Identity {
         Ok(identity)
     }
 
+    /// The identity in the folder `dir`; where there is none, one as it might be made, which is written nowhere.
+    ///
+    /// # Errors
+    /// When what is there is damaged or incomplete, or cannot be read.
+    pub fn load_or_imagine(dir: &Path, with_password: bool) -> Result<Self> {
+        if dir.exists() {
+            Self::load_or_create(dir, with_password)
+        } else {
+            Self::make(with_password)
+        }
+    }
+
     /// The identity in the folder `dir`.
     ///
     /// # Errors

@@ -25,6 +25,7 @@ use anyhow::{Context as _, Result};
 use fs_err as fs;
 use serde::{Deserialize, Serialize};
 
+use crate::changes::{Changes, Real};
 use crate::checkpoint::Base;
 use crate::config::{AcceleratorChoice, Login, MachineName, Ports};
 use crate::event::Stage;
@@ -33,8 +34,10 @@ use crate::lock::Lock;
 use crate::machine::accelerator::Accelerator;
 use crate::machine::driver::{Home, Hypervisor};
 use crate::paths::Paths;
+use crate::process::table;
 
 const RECORD: &str = "machine.json";
+const LOCK: &str = "lock";
 
 /// How the last `create` went. Whether there is a machine to start is another question: see [`Record::layer`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -201,7 +204,7 @@ impl Instance {
     /// A [`Cause::Busy`] fault when another command is at it.
     pub fn lock(&self) -> Result<Lock> {
         private_folder(&self.dir)?;
-        let lock = Lock::try_take(&self.dir.join("lock"))?;
+        let lock = Lock::try_take(&self.dir.join(LOCK))?;
         lock.with_context(|| {
             Fault::new(
                 Cause::Busy,
@@ -309,9 +312,23 @@ impl Instance {
     /// # Errors
     /// When something cannot be ended or removed.
     pub fn destroy(&self) -> Result<()> {
+        let context = || format!("removing the machine {}", self.name);
         self.home().remove()?;
         self.clear_work()?;
-        fs::remove_dir_all(&self.dir).with_context(|| format!("removing the machine {}", self.name))
+        // Of such a process neither socket nor PID is left.
+        for runner in table::runners_in(&self.dir) {
+            runner.kill().with_context(context)?;
+        }
+        // The record goes last: what was interrupted is still a machine that can be destroyed.
+        let changes: &dyn Changes = &Real;
+        for entry in fs::read_dir(&self.dir)? {
+            let path = entry?.path();
+            if !path.ends_with(RECORD) && !path.ends_with(LOCK) {
+                changes.remove_tree(&path).with_context(context)?;
+            }
+        }
+        changes.remove_tree(&self.dir.join(RECORD)).with_context(context)?;
+        changes.remove_tree(&self.dir).with_context(context)
     }
 }
 

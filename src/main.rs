@@ -1,12 +1,14 @@
 //! `provision`: one command from a Debian ISO and a project folder to a running, verified virtual machine.
 
 mod cancel;
+mod changes;
 mod checkpoint;
 mod cli;
 mod config;
 mod event;
 mod export;
 mod fault;
+mod gc;
 mod guest;
 mod host;
 mod identity;

@@ -4,7 +4,7 @@ mod failed;
 mod inputs;
 mod layers;
 
-pub use inputs::{Materials, Parts, plan_offline};
+pub use inputs::{Materials, Parts, first_unknown, plan_offline};
 
 use std::time::Instant;
 
@@ -238,6 +238,7 @@ impl Run<'_> {
         let home = self.instance.home();
         let new = Home::of_stage(&self.instance.new_work_dir(Stage::Verify)?);
         let (made, name) = (driver.disk_in(&new.folder), self.instance.name.to_string());
+        self.store.settle()?;
         driver.create_overlay(&made, &name, &self.store.disks(layer))?;
         // Between these two a disk would lie on another layer than the record says: without a layer there is nothing
         // to start, and the next `create` places another disk.

@@ -1,6 +1,8 @@
 //! The only place that starts a process.
 
 pub mod guardian;
+pub mod kill_point;
+pub mod table;
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;

@@ -31,7 +31,7 @@ struct Shown {
 #[derive(Serialize)]
 struct Line {
     stage: Stage,
-    /// Not known while the ISO is not in the cache.
+    /// Not known while the ISO is not in the cache, or while the keys that the stage puts into the guest are not made.
     key: Option<String>,
     cached: bool,
     /// Why it runs; empty if it does not.
@@ -77,7 +77,7 @@ impl Args {
     /// When the configuration or the project cannot be read.
     pub fn run(&self, app: &App) -> Result<()> {
         let config = app.config(&self.settings)?;
-        let store = Store::open(&app.paths.cache)?;
+        let store = Store::at(&app.paths.cache);
         let machine = Instance::new(&app.paths, &config.name).record()?;
         let made = machine.and_then(|record| Some((record.guest, record.layer?)));
         let pinned = made.as_ref().filter(|(guest, _)| *guest == config.guest);
@@ -92,19 +92,21 @@ impl Args {
         let last = plan.as_ref().and_then(Plan::last);
         app.reporter.output(&Shown {
             replaces_machine: made.is_some_and(|(_, layer)| Some(&layer.key) != last),
-            stages: lines(plan.as_ref(), &store)?,
+            stages: lines(plan.as_ref(), &store, pipeline::first_unknown(&config, &app.paths))?,
         })
     }
 }
 
-fn lines(plan: Option<&Plan>, store: &Store) -> Result<Vec<Line>> {
+fn lines(plan: Option<&Plan>, store: &Store, unknown: Option<Stage>) -> Result<Vec<Line>> {
     let mut lines = Vec::new();
+    let mut is_known = true;
     if let Some(plan) = plan {
         lines.push(Line::runs(Stage::Media, "the cached ISO is checked"));
         for (planned, standing) in plan.stages.iter().zip(plan.standing(store)?) {
+            is_known &= Some(planned.stage) != unknown;
             lines.push(Line {
                 stage: planned.stage,
-                key: Some(planned.key.to_string()),
+                key: is_known.then(|| planned.key.to_string()),
                 cached: standing == Standing::Cached,
                 reason: standing.reason().to_owned(),
             });

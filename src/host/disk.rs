@@ -40,6 +40,34 @@ pub fn require(path: &Path, bytes: u64) -> Result<()> {
         .into())
 }
 
+/// Whether a failure was for want of room on a disk, whoever told so.
+pub fn is_full(error: &anyhow::Error) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    let told = |cause: &(dyn std::error::Error + 'static)| {
+        let kind = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        // What cp and qemu-img say. The latter also blames the file's header (bdrv_change_backing_file's ENOSPC), which
+        // has room for a path that replaces a longer one.
+        matches!(kind, Some(StorageFull | QuotaExceeded)) || cause.to_string().contains("No space left")
+    };
+    error.chain().any(told)
+}
+
+/// Says of a failure for want of room that it was one, and what to do. `path` is where something was written.
+///
+/// # Errors
+/// That of `result`, as a [`Cause::Space`] fault if it was for want of room.
+pub fn or_full<T>(result: Result<T>, path: &Path) -> Result<T> {
+    result.map_err(|error| {
+        if !is_full(&error) {
+            return error;
+        }
+        let message = format!("no space is left in {}", path.display());
+        error.context(Fault::new(Cause::Space, message).hint(
+            "`provision cache prune` deletes what no machine uses; PROVISION_CACHE_DIR and PROVISION_DATA_DIR move the folders",
+        ))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

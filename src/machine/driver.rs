@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::qemu::convert::ImageFormat;
 use super::{qemu, virtualbox};
+use crate::cancel::Cancel;
+use crate::changes::{Changes, Real};
 use crate::config::MachineChoice;
 
 /// A program that runs machines.
@@ -68,6 +70,10 @@ pub struct Features {
     /// Whether a stage may end by [`super::Machine::hibernate`] and the next go on from there.
     pub hibernates: bool,
 }
+
+/// The file of a kept memory. It may be as large as the guest's memory with holes in it, and what lies beside it tells
+/// whether it is whole.
+pub const MEMORY: &str = "memory";
 
 /// A moment of a machine that is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -177,8 +183,16 @@ impl Home {
     /// # Errors
     /// When it cannot be ended or removed.
     pub fn remove(&self) -> Result<()> {
+        self.remove_by(&Real)
+    }
+
+    /// The same by other means.
+    ///
+    /// # Errors
+    /// See [`Home::remove`].
+    pub fn remove_by(&self, changes: &dyn Changes) -> Result<()> {
         self.end()?;
-        self.driver().remove(&self.disk())
+        self.driver().remove(changes, &self.disk())
     }
 }
 
@@ -229,13 +243,35 @@ pub trait Driver: Sync {
     ///
     /// # Errors
     /// When the program fails.
-    fn keep(&self, from: &Path, to: &Path, name: &str, parent: Option<&Path>) -> Result<()>;
+    fn keep(&self, changes: &dyn Changes, from: &Path, to: &Path, name: &str, parent: Option<&Path>) -> Result<()>;
 
     /// Removes a disk, if it is there.
     ///
     /// # Errors
     /// When something lies on it, or it cannot be removed.
-    fn remove(&self, disk: &Path) -> Result<()>;
+    fn remove(&self, changes: &dyn Changes, disk: &Path) -> Result<()>;
+
+    /// What is wrong with a checkpoint's disk by its own tables and with what it lies on, for a person; empty if nothing
+    /// is. `below` are the disks of the checkpoints under it, the nearest first.
+    ///
+    /// # Errors
+    /// When that cannot be told, or the user interrupts.
+    fn check(&self, disk: &Path, below: &[PathBuf], cancel: &Cancel) -> Result<Vec<String>>;
+
+    /// Lets the program forget a checkpoint's disk, whose files stay.
+    ///
+    /// # Errors
+    /// When something lies on it.
+    fn forget(&self, disk: &Path) -> Result<()>;
+
+    /// The files of the memory that is kept in `folder`; none if there is no whole one.
+    fn memory_in(&self, folder: &Path) -> Vec<PathBuf>;
+
+    /// What is wrong with the memory in `folder`, for a person, as far as that can be told before it is used.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn check_memory(&self, folder: &Path) -> Result<Option<String>>;
 
     /// How much a disk takes on the host's, in bytes.
     fn size(&self, disk: &Path) -> u64;
@@ -245,6 +281,18 @@ pub trait Driver: Sync {
     /// # Errors
     /// When the program fails.
     fn as_qcow2(&self, disk: &Path, scratch: &Path) -> Result<PathBuf>;
+
+    /// What the program has in its lists in the folder `root` though the files are gone.
+    ///
+    /// # Errors
+    /// When it is there and does not answer.
+    fn lost_in(&self, root: &Path) -> Result<Vec<String>>;
+
+    /// Takes something of [`Driver::lost_in`] out of the lists.
+    ///
+    /// # Errors
+    /// When the program fails.
+    fn forget_lost(&self, lost: &str) -> Result<()>;
 
     /// See [`Home::runs`].
     fn runs(&self, home: &Home) -> bool;

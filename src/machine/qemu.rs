@@ -5,6 +5,7 @@ pub mod choose;
 pub mod convert;
 mod disks;
 pub mod driver;
+pub mod examine;
 mod graph;
 pub mod image;
 mod memory;

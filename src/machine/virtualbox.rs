@@ -8,11 +8,13 @@
 pub mod arguments;
 pub mod disks;
 pub mod driver;
+pub mod examine;
 pub mod hints;
 pub mod info;
 mod keys;
 pub mod known;
 mod logs;
+pub mod lost;
 mod moments;
 pub mod moving;
 #[cfg(test)]

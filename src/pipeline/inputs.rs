@@ -1,5 +1,6 @@
 //! What the stages read, gathered before the first of them runs: from it follow the plan's keys.
 
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
@@ -57,10 +58,20 @@ impl Parts {
     /// # Errors
     /// When a file of the project cannot be read, or the configuration asks for what is not there.
     pub fn gather(config: &Config, paths: &Paths) -> Result<Self> {
+        Self::with_keys(config, paths, Identity::load_or_create)
+    }
+
+    /// Gathers them to look at: keys that are not there are made up, and what follows from them means nothing, see
+    /// [`first_unknown`].
+    fn imagine(config: &Config, paths: &Paths) -> Result<Self> {
+        Self::with_keys(config, paths, Identity::load_or_imagine)
+    }
+
+    fn with_keys(config: &Config, paths: &Paths, keys: fn(&Path, bool) -> Result<Identity>) -> Result<Self> {
         let definition = Definition::find(&config.guest, config.overrides.as_deref())?;
         let signing_key = definition.signing_key()?;
-        let builder = Identity::load_or_create(&paths.builder(), false)?;
-        let identity = Identity::load_or_create(&paths.identity(config.login.as_str()), true)?;
+        let builder = keys(&paths.builder(), false)?;
+        let identity = keys(&paths.identity(config.login.as_str()), true)?;
         let recipe = definition.recipe(&config.network, &builder)?;
         let docker = stage::docker::Input::new(&config.docker, &config.network, &definition)?;
         let project = stage::project::Input {
@@ -134,6 +145,15 @@ impl Parts {
     }
 }
 
+/// The first stage of [`plan_offline`] whose key is not known, since the keys that it puts into the guest are only made
+/// by the first `create`; nor are those after it.
+pub fn first_unknown(config: &Config, paths: &Paths) -> Option<Stage> {
+    if !paths.builder().exists() {
+        return Some(Stage::Install);
+    }
+    (!paths.identity(config.login.as_str()).exists()).then_some(Stage::Account)
+}
+
 /// The plan as far as it is known without a network: `None` while the ISO is not. `pinned` is the digest of the ISO
 /// that the machine was made from.
 ///
@@ -146,7 +166,7 @@ pub fn plan_offline(
     pinned: Option<&str>,
     cancel: &Cancel,
 ) -> Result<Option<Plan>> {
-    let parts = Parts::gather(config, paths)?;
+    let parts = Parts::imagine(config, paths)?;
     let known = media::cached(&parts.request(config, false, pinned), &paths.isos())?;
     known
         .map(|known| parts.plan(config, features, &known.digest.to_string(), cancel))

@@ -297,6 +297,9 @@ fn a_docker_that_the_guest_has_not_is_refused_before_anything_runs() {
     let output = place.command(&args).env("PATH", &bin).output().unwrap();
     refused(&output, 3, &["bookworm", "`debian`", "hint:", "docker-ce"]);
     assert!(!place.0.path().join("data").exists());
+    // No keys are made for a login that nobody has created yet.
+    let cache = place.0.path().join("cache/v1");
+    assert!(!cache.join("identities").exists() && !cache.join("layers").exists());
 }
 
 #[test]

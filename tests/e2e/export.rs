@@ -52,7 +52,7 @@ pub fn holds_the_same_disk_in_every_format(world: &World) {
     let refused = world.output(&["export", "--format", "qcow2", "--output", file.to_str().unwrap()]);
     assert_eq!(refused.status.code(), Some(2), "its disk changes");
     world.text(&["stop"]);
-    let disk = world.machine_dir(LOGIN).join("disk.qcow2");
+    let disk = world.disk(LOGIN);
     for (format, ending, driver) in DISKS {
         let file = world.path(&format!("machine.{ending}"));
         export(world, format, &file, &[]);

@@ -19,6 +19,8 @@ use anyhow::{Context as _, Result, bail};
 use fs_err as fs;
 
 use super::image;
+use crate::changes::Changes;
+use crate::process::kill_point;
 
 /// The name of a machine's first disk.
 pub const FIRST: &str = "disk.qcow2";
@@ -46,7 +48,9 @@ pub fn activate(folder: &Path, disk: &Path) -> Result<()> {
     remove(&new)?;
     fs::File::open(disk)?.sync_all()?;
     fs::os::unix::fs::symlink(name, &new)?;
+    kill_point::pass();
     fs::rename(&new, folder.join(LINK))?;
+    kill_point::pass();
     Ok(fs::File::open(folder)?.sync_all()?)
 }
 
@@ -65,6 +69,7 @@ pub fn new_on(below: &Path) -> Result<PathBuf> {
     // Relative, so that the machine's folder may be moved.
     let name = below.file_name().context("a disk has a name")?;
     image::create_overlay_of(&overlay, Path::new(name), size(below)?)?;
+    kill_point::pass();
     Ok(overlay)
 }
 
@@ -97,11 +102,11 @@ pub fn sweep(folder: &Path, kept: &[PathBuf]) -> Result<()> {
 ///
 /// # Errors
 /// When one cannot be removed.
-pub fn remove_with_link(disk: &Path) -> Result<()> {
-    remove(disk)?;
+pub fn remove_with_link(changes: &dyn Changes, disk: &Path) -> Result<()> {
+    changes.remove_tree(disk)?;
     let link = disk.with_file_name(LINK);
     let leads_here = std::fs::read_link(&link).is_ok_and(|name| Some(name.as_os_str()) == disk.file_name());
-    if leads_here { remove(&link) } else { Ok(()) }
+    if leads_here { changes.remove_tree(&link) } else { Ok(()) }
 }
 
 fn is_disk(path: &Path) -> bool {
@@ -217,7 +222,7 @@ mod tests {
         }
         assert!(!dropped.exists());
         assert_eq!(names(folder).len(), 6);
-        remove_with_link(&mine).unwrap();
+        remove_with_link(&crate::changes::Real, &mine).unwrap();
         sweep(folder, &[]).unwrap();
         assert_eq!(names(folder), ["disk.qcow2", "machine.json"]);
     }

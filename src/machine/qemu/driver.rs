@@ -6,7 +6,9 @@ use anyhow::{Context as _, Result};
 use fs_err as fs;
 
 use super::convert::ImageFormat;
-use super::{disks, image, moments};
+use super::{disks, examine, image, memory, moments};
+use crate::cancel::Cancel;
+use crate::changes::Changes;
 use crate::machine::driver::{self, Features, Home, Moment};
 
 /// The name of a checkpoint's disk in its folder.
@@ -56,17 +58,43 @@ impl driver::Driver for Driver {
         moments::replace(from, to)
     }
 
-    fn keep(&self, from: &Path, to: &Path, _: &str, parent: Option<&Path>) -> Result<()> {
-        move_file(from, to)?;
+    fn keep(&self, changes: &dyn Changes, from: &Path, to: &Path, _: &str, parent: Option<&Path>) -> Result<()> {
+        changes.move_file(from, to)?;
         if let Some(parent) = parent {
-            image::relink(to, &parent.join(DISK))?;
+            changes.relink(to, &parent.join(DISK))?;
         }
-        fs::set_permissions(to, std::os::unix::fs::PermissionsExt::from_mode(0o400))?;
-        Ok(fs::File::open(to)?.sync_all()?)
+        changes.protect(to)?;
+        Ok(changes.sync(to)?)
     }
 
-    fn remove(&self, disk: &Path) -> Result<()> {
-        disks::remove_with_link(disk)
+    fn remove(&self, changes: &dyn Changes, disk: &Path) -> Result<()> {
+        disks::remove_with_link(changes, disk)
+    }
+
+    fn check(&self, disk: &Path, below: &[PathBuf], cancel: &Cancel) -> Result<Vec<String>> {
+        let folder = below.first().and_then(|parent| parent.parent()?.file_name());
+        let parent = folder.map(|folder| Path::new("..").join(folder).join(DISK));
+        examine::disk(disk, parent.as_deref(), cancel)
+    }
+
+    fn forget(&self, _: &Path) -> Result<()> {
+        Ok(())
+    }
+
+    fn lost_in(&self, _: &Path) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
+    fn forget_lost(&self, _: &str) -> Result<()> {
+        Ok(())
+    }
+
+    fn memory_in(&self, folder: &Path) -> Vec<PathBuf> {
+        memory::files(folder)
+    }
+
+    fn check_memory(&self, folder: &Path) -> Result<Option<String>> {
+        memory::check(folder)
     }
 
     fn size(&self, disk: &Path) -> u64 {
@@ -109,17 +137,5 @@ impl driver::Driver for Driver {
 
     fn sweep_moments(&self, home: &Home, kept: &[Moment]) -> Result<()> {
         moments::sweep(home, kept)
-    }
-}
-
-/// Renames `from`; copies it where that crosses file systems, without filling its holes.
-fn move_file(from: &Path, to: &Path) -> Result<()> {
-    match std::fs::rename(from, to) {
-        Err(error) if error.kind() == std::io::ErrorKind::CrossesDevices => {
-            image::copy(from, to)?;
-            fs::remove_file(from)?;
-            Ok(())
-        }
-        other => Ok(other?),
     }
 }

@@ -217,6 +217,21 @@ pub fn remove(vbox: &VBoxManage, folder: &Path) -> Result<()> {
     }
 }
 
+/// Lets `VirtualBox` forget the machine in `folder` and its disks; their files stay.
+///
+/// # Errors
+/// A [`Cause::Busy`] fault when another machine lies on this one.
+pub fn forget(vbox: &VBoxManage, folder: &Path) -> Result<()> {
+    let context = || format!("letting VirtualBox forget the machine in {}", folder.display());
+    let known = info::machines(&vbox.ask(arguments::list_machines()).with_context(context)?);
+    release_children(vbox, folder).with_context(context)?;
+    for machine in known.iter().filter(|known| known.settings.starts_with(folder)) {
+        vbox.change(arguments::unregister(&machine.uuid))
+            .with_context(context)?;
+    }
+    close_disks(vbox, &|disk| disk.lies_in(folder)).with_context(context)
+}
+
 /// Refuses where disks elsewhere lie on those in `folder`; lets go of such whose files are gone.
 fn release_children(vbox: &VBoxManage, folder: &Path) -> Result<()> {
     let disks = info::disks(&vbox.ask(arguments::list_disks())?);

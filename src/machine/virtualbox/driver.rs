@@ -8,8 +8,9 @@ use anyhow::{Context as _, Result};
 use fs_err as fs;
 
 use super::vboxmanage::VBoxManage;
-use super::{disks, known, moments, moving};
+use super::{disks, examine, known, lost, moments, moving};
 use crate::cancel::Cancel;
+use crate::changes::Changes;
 use crate::host;
 use crate::machine::driver::{self, Features, Home, Moment};
 use crate::machine::qemu::convert::{self, Conversion, ImageFormat};
@@ -78,15 +79,43 @@ impl driver::Driver for Driver {
         moments::replace(&of_user()?, from, to, name)
     }
 
-    fn keep(&self, from: &Path, to: &Path, name: &str, _: Option<&Path>) -> Result<()> {
+    fn keep(&self, _: &dyn Changes, from: &Path, to: &Path, name: &str, _: Option<&Path>) -> Result<()> {
         moving::keep(&of_user()?, from, to, name)
     }
 
-    fn remove(&self, disk: &Path) -> Result<()> {
+    fn remove(&self, _: &dyn Changes, disk: &Path) -> Result<()> {
         if !disk.exists() {
             return Ok(());
         }
         disks::remove(&vbox()?, disk)
+    }
+
+    fn check(&self, disk: &Path, below: &[PathBuf], cancel: &Cancel) -> Result<Vec<String>> {
+        let below: Vec<&Path> = below.iter().map(PathBuf::as_path).collect();
+        examine::machine(&vbox()?, disk, &below, cancel)
+    }
+
+    fn forget(&self, disk: &Path) -> Result<()> {
+        disks::forget(&vbox()?, disk)
+    }
+
+    fn lost_in(&self, root: &Path) -> Result<Vec<String>> {
+        if !VBoxManage::is_installed() {
+            return Ok(Vec::new());
+        }
+        lost::machines_in(&vbox()?, root)
+    }
+
+    fn forget_lost(&self, lost: &str) -> Result<()> {
+        lost::forget(&vbox()?, Path::new(lost))
+    }
+
+    fn memory_in(&self, _: &Path) -> Vec<PathBuf> {
+        Vec::new()
+    }
+
+    fn check_memory(&self, _: &Path) -> Result<Option<String>> {
+        Ok(None)
     }
 
     fn size(&self, disk: &Path) -> u64 {

@@ -169,8 +169,8 @@ mod tests {
 
     #[test]
     fn our_own_reader_finds_every_file() {
-        assert_eq!(super::super::SECTOR, SECTOR.into());
-        assert_eq!(super::super::FIRST_DESCRIPTOR, PRIMARY.into());
+        assert_eq!(super::super::SECTOR, u64::from(SECTOR));
+        assert_eq!(super::super::FIRST_DESCRIPTOR, u64::from(PRIMARY));
         let folder = tempfile::tempdir().unwrap();
         let iso = written(folder.path());
         for (name, content) in FILES {
