@@ -194,4 +194,6 @@ fn key(name: &str) -> Option<Key> {
 #[cfg(test)]
 mod model;
 #[cfg(test)]
+mod real;
+#[cfg(test)]
 mod tests;

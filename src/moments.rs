@@ -40,6 +40,7 @@ use crate::host;
 use crate::identity::Identity;
 use crate::instance::{Instance, Phase, Record};
 use crate::machine::driver::Moment;
+use crate::process::kill_point;
 
 const MANIFEST: &str = "moment.json";
 const NEW: &str = ".new-";
@@ -235,6 +236,7 @@ fn discard(instance: &Instance, folder: &str) -> Result<()> {
     let moments = home(instance);
     let gone = moments.join(format!("{GONE}{}", random_id()));
     fs::rename(moments.join(folder), &gone)?;
+    kill_point::pass();
     fs::File::open(&moments)?.sync_all()?;
     Ok(fs::remove_dir_all(gone)?)
 }
@@ -291,7 +293,9 @@ fn keep_as(instance: &Instance, record: &Record, folder: &str, memory: bool) -> 
     let id = random_id();
     let new = moments.join(format!("{NEW}{id}"));
     fs::create_dir(&new)?;
+    kill_point::pass();
     let kept = keep_in(instance, record, &id, &new, memory).and_then(|()| {
+        kill_point::pass();
         fs::rename(&new, moments.join(folder))?;
         Ok(fs::File::open(&moments)?.sync_all()?)
     });
@@ -311,6 +315,7 @@ fn keep_in(instance: &Instance, record: &Record, id: &str, new: &Path, memory: b
     };
     let ran = machine.runs();
     let memory = machine.keep_moment(&moment, memory)?;
+    kill_point::pass();
     Identity::load(&instance.identity())?.copy_to(&new.join(IDENTITY))?;
     let manifest = Manifest {
         format: FORMAT,
@@ -336,6 +341,7 @@ pub fn remove(instance: &Instance, name: &SnapshotName) -> Result<()> {
         bail!(none(instance, name));
     }
     discard(instance, name.as_str())?;
+    kill_point::pass();
     sweep(instance)
 }
 

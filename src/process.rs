@@ -1,6 +1,7 @@
 //! The only place that starts a process.
 
 pub mod guardian;
+pub mod kill_point;
 pub mod table;
 
 use std::ffi::{OsStr, OsString};

@@ -9,6 +9,7 @@ pub mod media;
 pub mod project;
 pub mod standstill;
 pub mod verify;
+pub mod warm;
 
 use std::path::PathBuf;
 
@@ -69,4 +70,8 @@ pub struct Work {
     pub dir: PathBuf,
     /// The overlay, or empty disk, that becomes the checkpoint.
     pub disk: PathBuf,
+    /// The folder of a memory to go on from, where there is one: that of the guest whose disk this lies on.
+    pub from: Option<PathBuf>,
+    /// The folder in which the memory is to be kept at the end, beside the disk.
+    pub keeps: Option<PathBuf>,
 }

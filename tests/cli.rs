@@ -11,11 +11,14 @@
 
 mod cli {
     mod faults;
+    mod gc;
     mod guardian;
     mod images;
     mod rebuild;
     mod running;
     mod scripts;
     mod settings;
+    mod store;
     pub mod support;
+    mod virtualbox;
 }

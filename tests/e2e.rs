@@ -20,6 +20,7 @@ mod e2e {
     mod faults;
     mod machine;
     mod medium;
+    mod moments;
     mod offline;
     mod rebuild;
     mod run;
@@ -39,6 +40,12 @@ mod e2e {
         machine::is_interrupted_at_any_stage(&world);
         world.step("the services run in the guest");
         machine::runs_the_services(&world);
+        world.step("reset takes it back to how create left it, in seconds");
+        moments::is_reset(&world);
+        world.step("a memory of another QEMU is told, and the machine boots");
+        moments::boots_when_its_memory_does_not_fit(&world);
+        world.step("snapshots are kept and restored, with memory and without");
+        moments::keeps_snapshots(&world);
         world.step("a second create runs no stage");
         machine::is_not_made_twice(&world);
         world.step("the small commands answer");

@@ -14,7 +14,7 @@ use anyhow::Result;
 
 use super::Changes;
 
-/// Numbers that follow from a seed (SplitMix64 by Steele, Lea and Flood).
+/// Numbers that follow from a seed (`SplitMix64` by Steele, Lea and Flood).
 #[derive(Debug, Clone)]
 pub struct Dice(u64);
 

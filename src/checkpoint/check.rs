@@ -12,19 +12,21 @@ impl Store {
     /// # Errors
     /// When it cannot be read, its program is missing, or the user interrupts.
     pub fn examine(&self, layer: &Layer, cancel: &Cancel) -> Result<Vec<String>> {
-        let mut wrong = self.examine_digests(layer, cancel)?;
+        let mut wrong = examine_digests(layer, cancel)?;
         // What reads changed bytes says nothing that could be relied on.
         if wrong.is_empty() {
             let below = layer.manifest.parent.as_ref();
             let below = below.map_or_else(Vec::new, |parent| self.chain(parent));
             let below: Vec<_> = below.into_iter().map(|layer| layer.disk).collect();
-            wrong.extend(layer.hypervisor().driver().check(&layer.disk, &below, cancel)?);
+            let driver = layer.hypervisor().driver();
+            wrong.extend(driver.check(&layer.disk, &below, cancel)?);
+            wrong.extend(driver.check_memory(layer.folder())?);
         }
         Ok(wrong)
     }
+}
 
-    /// The digests alone.
-    pub(super) fn examine_digests(&self, layer: &Layer, cancel: &Cancel) -> Result<Vec<String>> {
-        digest::compare(layer.folder(), &layer.manifest.digests, cancel)
-    }
+/// The digests alone.
+pub(super) fn examine_digests(layer: &Layer, cancel: &Cancel) -> Result<Vec<String>> {
+    digest::compare(layer.folder(), &layer.manifest.digests, cancel)
 }

@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 use crate::cancel::Cancel;
 
 use super::MANIFEST;
+use crate::machine::driver::MEMORY;
 
 /// How much is read at once.
 const BUFFER: usize = 1 << 20;
@@ -21,7 +22,9 @@ const BUFFER: usize = 1 << 20;
 /// # Errors
 /// When one cannot be read, or the user interrupts.
 pub fn of(folder: &Path, cancel: &Cancel) -> Result<BTreeMap<String, String>> {
-    let names = names(folder)?;
+    let mut names = names(folder)?;
+    // Reading its holes would take seconds; it has a sum of its own (`Driver::check_memory`).
+    names.retain(|name| name != MEMORY);
     let (even, odd): (Vec<_>, Vec<_>) = names.into_iter().enumerate().partition(|(place, _)| place % 2 == 0);
     let hash = |names: Vec<(usize, String)>| -> Result<Vec<(String, String)>> {
         let digest = |(_, name): (usize, String)| Ok((name.clone(), of_file(&folder.join(name), cancel)?));

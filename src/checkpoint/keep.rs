@@ -26,11 +26,8 @@ pub struct Making<'a> {
 }
 
 impl Store {
-    /// Puts the powered-off `disk` in place as the layer that `manifest` describes. The caller holds its lock.
-    ///
-    /// # Errors
-    /// When the disk cannot be moved or synced, a [`crate::fault::Cause::Space`] fault when there is no room for it;
-    /// `disk` may be gone then, but the store is as before.
+    /// A layer of a disk alone.
+    #[cfg(test)]
     pub fn commit(&self, hypervisor: Hypervisor, disk: &Path, manifest: &Manifest) -> Result<Layer> {
         let making = Making {
             hypervisor,
@@ -40,10 +37,11 @@ impl Store {
         self.commit_all(making, manifest)
     }
 
-    /// The same with files beside the disk.
+    /// Puts what is made in place as the layer that `manifest` describes. The caller holds its lock.
     ///
     /// # Errors
-    /// See [`Store::commit`].
+    /// When the disk cannot be moved or synced, a [`crate::fault::Cause::Space`] fault when there is no room for it; the
+    /// disk may be gone then, but the store is as before.
     pub fn commit_all(&self, making: Making<'_>, manifest: &Manifest) -> Result<Layer> {
         let key = &manifest.base.key;
         let context = || format!("keeping the checkpoint {}", key.short());

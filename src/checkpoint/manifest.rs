@@ -92,6 +92,13 @@ impl Layer {
         self.disk.parent().unwrap_or(&self.disk)
     }
 
+    /// The folder of the memory that the guest had when its stage ended, where that was kept.
+    pub fn memory(&self) -> Option<PathBuf> {
+        let folder = self.folder();
+        let is_kept = !self.hypervisor().driver().memory_in(folder).is_empty();
+        is_kept.then(|| folder.to_owned())
+    }
+
     /// Whose disk it is.
     pub fn hypervisor(&self) -> Hypervisor {
         Hypervisor::of(self.folder())

@@ -103,6 +103,10 @@ fn no_single_change_is_a_wrong_moment() {
                     let world = World::new(seed);
                     world.prepare();
                     let happened = world.live_through(step, before, Some(event()));
+                    if kind == 2 && !happened {
+                        // Right after it was reported.
+                        world.cut_power();
+                    }
                     for sweeps in [false, true] {
                         let whole = world.is_whole(sweeps);
                         assert_eq!(

@@ -98,3 +98,30 @@ fn the_long_help_tells_every_exit_code() {
         assert!(help.contains(&code), "{cause:?} in {help}");
     }
 }
+
+#[test]
+fn snapshots_are_named_and_removed() {
+    let Command::Snapshot(args) = parsed("provision snapshot before --no-memory --name eval").command else {
+        panic!("not snapshot");
+    };
+    assert!(args.no_memory && args.action.is_none());
+    assert_eq!(args.snapshot.unwrap().as_str(), "before");
+    let Command::Snapshot(args) = parsed("provision snapshot rm before --name eval").command else {
+        panic!("not snapshot");
+    };
+    let Some(snapshot::Action::Rm(rm)) = args.action else {
+        panic!("not rm");
+    };
+    assert_eq!(rm.snapshot.as_str(), "before");
+    assert_eq!(rm.machine.name.unwrap().as_str(), "eval");
+    for line in [
+        "snapshot",
+        "snapshot rm",
+        "snapshot ../x",
+        "snapshot .x",
+        "restore",
+        "restore a/b",
+    ] {
+        refused(&format!("provision {line}"));
+    }
+}

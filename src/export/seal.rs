@@ -51,6 +51,8 @@ pub fn run(host: &Host, source: &Source, backing: &Path, folder: &Path) -> Resul
         name: format!("{}-{}", source.name, Stage::Seal),
         dir: folder.to_owned(),
         disk: disk.clone(),
+        from: None,
+        keeps: None,
     };
     let target = Target::new(ports.ssh, source.user(), &identity);
     let password = source.login.is_some().then(Identity::password_of_its_own).transpose()?;

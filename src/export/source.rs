@@ -59,6 +59,13 @@ impl Source {
                 ))
             );
         }
+        if record.restoring.is_some() {
+            bail!(
+                Fault::new(Cause::Usage, format!("a restore of the machine {name} was interrupted")).hint(format!(
+                    "`provision start --name {name}` completes it; `provision stop` it then"
+                ))
+            );
+        }
         operate::require_disk(instance, store, record)?;
         operate::make_known(instance, store, record)?;
         Ok(Self {

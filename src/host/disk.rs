@@ -45,8 +45,9 @@ pub fn is_full(error: &anyhow::Error) -> bool {
     use std::io::ErrorKind::{QuotaExceeded, StorageFull};
     let told = |cause: &(dyn std::error::Error + 'static)| {
         let kind = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
-        // What qemu-img and cp say: strerror(3) in the C locale or not, the number's name is not told.
-        matches!(kind, Some(StorageFull | QuotaExceeded)) || cause.to_string().contains("No space left on device")
+        // What cp and qemu-img say. The latter also blames the file's header (bdrv_change_backing_file's ENOSPC), which
+        // has room for a path that replaces a longer one.
+        matches!(kind, Some(StorageFull | QuotaExceeded)) || cause.to_string().contains("No space left")
     };
     error.chain().any(told)
 }

@@ -71,6 +71,10 @@ pub struct Features {
     pub hibernates: bool,
 }
 
+/// The file of a kept memory. It may be as large as the guest's memory with holes in it, and what lies beside it tells
+/// whether it is whole.
+pub const MEMORY: &str = "memory";
+
 /// A moment of a machine that is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Moment {
@@ -259,6 +263,15 @@ pub trait Driver: Sync {
     /// # Errors
     /// When something lies on it.
     fn forget(&self, disk: &Path) -> Result<()>;
+
+    /// The files of the memory that is kept in `folder`; none if there is no whole one.
+    fn memory_in(&self, folder: &Path) -> Vec<PathBuf>;
+
+    /// What is wrong with the memory in `folder`, for a person, as far as that can be told before it is used.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn check_memory(&self, folder: &Path) -> Result<Option<String>>;
 
     /// How much a disk takes on the host's, in bytes.
     fn size(&self, disk: &Path) -> u64;

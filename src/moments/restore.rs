@@ -9,6 +9,7 @@ use crate::fault::{Cause, Fault};
 use crate::identity::Identity;
 use crate::instance::{Instance, Phase, Record};
 use crate::operate::{self, Started};
+use crate::process::kill_point;
 use crate::stage::Host;
 
 /// Makes the machine what it was at the moment `kept`; what it is now is lost. It runs afterwards if it ran then. The
@@ -71,7 +72,7 @@ fn require_possible(store: &Store, record: &Record, kept: &Kept) -> Result<()> {
 }
 
 /// Writes down that the machine is to be what it was: from here on whoever comes next completes it.
-fn begin(instance: &Instance, record: &mut Record, kept: &Kept) -> Result<()> {
+pub(super) fn begin(instance: &Instance, record: &mut Record, kept: &Kept) -> Result<()> {
     let was = &kept.manifest.record;
     let mut now = Record {
         phase: Phase::Made,
@@ -99,9 +100,11 @@ pub(super) fn complete(instance: &Instance, record: &mut Record) -> Result<()> {
         return Ok(());
     };
     let kept = Kept::read(&home(instance).join(folder)).context("completing a restore that was interrupted")?;
+    kill_point::pass();
     instance.clear_work()?;
     instance.home().go_back(&kept.moment, kept.manifest.memory)?;
     Identity::load(&kept.identity())?.copy_to(&instance.identity())?;
+    kill_point::pass();
     record.restoring = None;
     instance.remember(record)
 }

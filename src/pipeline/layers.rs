@@ -1,12 +1,13 @@
 //! Makes the layers of a plan that are not there.
 
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use fs_err as fs;
 
 use super::{Materials, Parts, Run, cached};
-use crate::checkpoint::{Layer, Manifest};
+use crate::checkpoint::{Layer, Making, Manifest};
 use crate::event::{Event, Stage};
 use crate::facts::{self, Facts};
 use crate::fault::{Cause, Fault};
@@ -17,7 +18,7 @@ use crate::machine::Forward;
 use crate::machine::driver::Home;
 use crate::plan::Planned;
 use crate::ssh::Target;
-use crate::stage::{self, Work};
+use crate::stage::{self, Work, warm};
 
 /// How many bytes a stage's layer may take while it is made, generously: the reference project's are below a half of
 /// these.
@@ -92,9 +93,18 @@ impl Run<'_> {
             facts,
             ..Manifest::new(stage, key, parent, inputs, seconds)
         };
-        let layer = self
-            .store
-            .commit(self.host().engine.hypervisor(), &work.disk, &manifest)?;
+        let hypervisor = self.host().engine.hypervisor();
+        let memory = work
+            .keeps
+            .as_deref()
+            .map(|folder| hypervisor.driver().memory_in(folder));
+        let memory = memory.unwrap_or_default();
+        let making = Making {
+            hypervisor,
+            disk: &work.disk,
+            beside: &memory.iter().map(PathBuf::as_path).collect::<Vec<_>>(),
+        };
+        let layer = self.store.commit_all(making, &manifest)?;
         fs::remove_dir_all(&work.dir)?;
         events.emit(Event::StageDone { stage, seconds });
         Ok(layer)
@@ -126,9 +136,21 @@ impl Run<'_> {
         Ok(Work {
             machine,
             name,
+            from: parent.and_then(Layer::memory),
+            keeps: self.keeps_memory(stage).then(|| dir.join(warm::FOLDER)),
             dir,
             disk,
         })
+    }
+
+    /// Whether the stage ends with its memory kept beside its disk; where there is no room for it the next one boots.
+    fn keeps_memory(&self, stage: Stage) -> bool {
+        let memory = self.host().size.memory_mib << 20;
+        let has_room = |folder: &Path| host::disk::require(folder, room(stage) + memory).is_ok();
+        warm::is_worth_it(stage)
+            && self.host().engine.features().hibernates
+            && has_room(self.instance.dir())
+            && has_room(self.store.folder())
     }
 
     pub(super) fn run_stage(&self, materials: &Materials, stage: Stage, work: &Work) -> Result<Facts> {

@@ -6,19 +6,21 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use fs_err as fs;
 
-use super::{Host, Work, standstill};
+use super::{Host, Work, standstill, warm};
 use crate::cancel::Cancel;
 use crate::event::{Event, Stage, Stream};
 use crate::fault::{Cause, Fault};
 use crate::machine::driver::Home;
 use crate::machine::{self, Boot, Durability, Forward, Machine, StaleMemory, State, Stopped};
+use crate::moments;
 use crate::ssh::{Exec, Session, Target};
 use crate::wait::Wait;
 
 /// How long, on a real machine, a script of ours may run: downloads of a few hundred MB on a slow line.
 const SCRIPT: u64 = 1800;
 
-/// Boots the disk of `work`, gives `job` a session, and powers the guest off.
+/// Boots the disk of `work`, or goes on from the memory beside it, gives `job` a session, and powers the guest off, or
+/// keeps its memory where the work wants that.
 ///
 /// When `job` fails the screen is kept in the work folder; the machine ends, unless `keep` says of the error that the
 /// user should find it running.
@@ -34,7 +36,7 @@ pub fn with_guest<T>(
     keep: fn(&anyhow::Error) -> bool,
     job: impl FnOnce(&mut Session) -> Result<T>,
 ) -> Result<T> {
-    let boot = Boot {
+    let mut boot = Boot {
         name: work.name.clone(),
         disk: work.disk.clone(),
         cdrom: None,
@@ -42,22 +44,32 @@ pub fn with_guest<T>(
         forwards: Some(forwards.to_vec()),
         credentials: Vec::new(),
         durability: Durability::Scratch,
-        memory: None,
+        memory: work.from.clone(),
         run_dir: work.dir.clone(),
     };
     let mut machine = host.machine(&Home::of_stage(&work.dir));
-    host.events.step(stage, "booting");
-    machine.start(&boot)?;
-    let result = log_in(host, machine.as_mut(), &boot, target).and_then(|mut session| job(&mut session));
+    let went_on = begin(host, stage, machine.as_mut(), &mut boot)?;
+    let result = log_in(host, machine.as_mut(), &boot, target).and_then(|mut session| {
+        if went_on {
+            moments::renew(host, &mut session)?;
+        }
+        let value = job(&mut session)?;
+        Ok((
+            value,
+            warm::hibernate(host, work, stage, machine.as_mut(), &mut session)?,
+        ))
+    });
     match result {
         Err(error) if keep(&error) => {
             machine.release()?;
             Err(error)
         }
         result => {
-            let value = on_failure_show(result, machine.as_mut(), work)?;
-            host.events.step(stage, "powering off");
-            power_off(machine.as_mut(), host.patience(machine::POWER_OFF), &host.cancel)?;
+            let (value, has_ended) = on_failure_show(result, machine.as_mut(), work)?;
+            if !has_ended {
+                host.events.step(stage, "powering off");
+                power_off(machine.as_mut(), host.patience(machine::POWER_OFF), &host.cancel)?;
+            }
             Ok(value)
         }
     }
@@ -182,7 +194,11 @@ pub fn run_script(host: &Host, work: &Work, stage: Stage, session: &mut Session,
     .into())
 }
 
-fn copy(host: &Host, session: &mut Session, path: &str, content: &[u8]) -> Result<()> {
+/// Writes a file in the guest that only its user may read.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn copy(host: &Host, session: &mut Session, path: &str, content: &[u8]) -> Result<()> {
     let mut content = content;
     let job = Exec::new(format!("umask 077 && cat > {path}"))
         .limit(host.patience(60))

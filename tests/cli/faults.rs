@@ -297,6 +297,9 @@ fn a_docker_that_the_guest_has_not_is_refused_before_anything_runs() {
     let output = place.command(&args).env("PATH", &bin).output().unwrap();
     refused(&output, 3, &["bookworm", "`debian`", "hint:", "docker-ce"]);
     assert!(!place.0.path().join("data").exists());
+    // No keys are made for a login that nobody has created yet.
+    let cache = place.0.path().join("cache/v1");
+    assert!(!cache.join("identities").exists() && !cache.join("layers").exists());
 }
 
 #[test]
@@ -365,10 +368,7 @@ fn what_guests_fetched_goes_by_rules_only() {
         fs::write(blob(name), [0; 1000]).unwrap();
     }
     // The first was not used for a long time.
-    let status = std::process::Command::new("touch")
-        .args(["-d", "2 days ago"])
-        .arg(blob('a'))
-        .status();
+    let status = Command::new("touch").args(["-d", "2 days ago"]).arg(blob('a')).status();
     assert!(status.unwrap().success());
     let listed = String::from_utf8(place.run(&["cache", "ls"]).stdout).unwrap();
     assert!(listed.contains("packages and images (2 files)"), "{listed}");

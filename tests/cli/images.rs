@@ -1,5 +1,6 @@
 //! `export` and `import` with real images, small ones: no guest is needed to move a disk.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -12,28 +13,34 @@ use super::support::{alive, eventually, program};
 const MIB: usize = 1 << 20;
 
 /// Folders for the program under test, and a disk.
-struct Place {
+pub struct Place {
     folder: tempfile::TempDir,
+    /// What the program is given besides.
+    pub environment: Vec<(&'static str, OsString)>,
 }
 
 impl Place {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("out")).unwrap();
-        Self { folder }
+        Self {
+            folder,
+            environment: Vec::new(),
+        }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(program());
         command
             .args(args)
             .current_dir(self.path("out"))
             .env("PROVISION_CACHE_DIR", self.path("cache"))
-            .env("PROVISION_DATA_DIR", self.path("data"));
+            .env("PROVISION_DATA_DIR", self.path("data"))
+            .envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 
@@ -42,7 +49,7 @@ impl Place {
     }
 
     #[track_caller]
-    fn succeeds(&self, args: &[&str]) -> String {
+    pub fn succeeds(&self, args: &[&str]) -> String {
         let output = self.run(args);
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{args:?}: {stderr}");
@@ -51,13 +58,13 @@ impl Place {
 
     /// The last line of a run with `--json`.
     #[track_caller]
-    fn json(&self, args: &[&str]) -> Value {
+    pub fn json(&self, args: &[&str]) -> Value {
         let text = self.succeeds(&[&["--json"], args].concat());
         serde_json::from_str(text.lines().last().unwrap()).unwrap()
     }
 
     #[track_caller]
-    fn fails(&self, args: &[&str], code: i32, said: &str) {
+    pub fn fails(&self, args: &[&str], code: i32, said: &str) {
         let output = self.run(args);
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{args:?}: {stderr}");
@@ -65,7 +72,7 @@ impl Place {
     }
 
     /// A qcow2 image `name` with `content` in it, at 1 MiB and at its end.
-    fn image(&self, name: &str, content: &[u8]) -> PathBuf {
+    pub fn image(&self, name: &str, content: &[u8]) -> PathBuf {
         let raw = self.path("raw");
         let mut disk = vec![0; 64 * MIB + content.len()];
         disk[MIB..MIB + content.len()].copy_from_slice(content);
@@ -95,7 +102,7 @@ impl Place {
     }
 
     /// What lies in the folder of exports.
-    fn out(&self) -> Vec<String> {
+    pub fn out(&self) -> Vec<String> {
         let entries = fs::read_dir(self.path("out")).unwrap().flatten();
         let mut names: Vec<_> = entries.map(|entry| entry.file_name().into_string().unwrap()).collect();
         names.sort();
@@ -104,7 +111,7 @@ impl Place {
 }
 
 #[track_caller]
-fn qemu_img(arguments: &str) {
+pub fn qemu_img(arguments: &str) {
     let output = Command::new("qemu-img").args(arguments.split(' ')).output().unwrap();
     assert!(
         output.status.success(),
@@ -115,7 +122,7 @@ fn qemu_img(arguments: &str) {
 
 /// Fails the test unless both hold the same disk.
 #[track_caller]
-fn same(one: &Path, format: &str, other: &Path) {
+pub fn same(one: &Path, format: &str, other: &Path) {
     qemu_img(&format!(
         "compare -f {format} -F qcow2 {} {}",
         one.display(),
@@ -124,7 +131,7 @@ fn same(one: &Path, format: &str, other: &Path) {
 }
 
 /// Bytes that do not compress.
-fn noise(count: usize) -> Vec<u8> {
+pub fn noise(count: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let next = || {
         // Xorshift (Marsaglia, 2003).

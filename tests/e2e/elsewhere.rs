@@ -31,7 +31,7 @@ pub struct Elsewhere {
 
 impl Elsewhere {
     /// Boots `disk` with the format `driver`, which stays as it is; `folder` is made for what the machine writes.
-    pub fn boot(disk: &Path, driver: &str, bus: Bus, firmware: Firmware, cdrom: Option<&Path>, folder: &Path) -> Self {
+    pub fn boot(disk: &Path, driver: &str, bus: Bus, firmware: Firmware, media: &[&Path], folder: &Path) -> Self {
         fs::create_dir_all(folder).unwrap();
         let overlay = folder.join("disk.qcow2");
         let status = Command::new("qemu-img")
@@ -76,12 +76,13 @@ impl Elsewhere {
             qemu.arg("-drive").arg(flash(0, "readonly=on", code));
             qemu.arg("-drive").arg(flash(1, "readonly=off", &variables));
         }
-        if let Some(iso) = cdrom {
+        for (iso, port) in media.iter().zip(1..) {
             qemu.arg("-drive").arg(format!(
-                "if=none,id=medium,format=raw,readonly=on,file={}",
+                "if=none,id=medium{port},format=raw,readonly=on,file={}",
                 iso.display()
             ));
-            qemu.args(["-device", "ide-cd,drive=medium,bus=ide.1"]);
+            qemu.arg("-device")
+                .arg(format!("ide-cd,drive=medium{port},bus=ide.{port}"));
         }
         let child = qemu.stdin(Stdio::null()).spawn().unwrap();
         Self {

@@ -107,6 +107,11 @@ pub fn is_created(world: &World) {
         .filter(|e| e["event"] == "check" && e["passed"] == false)
         .collect();
     assert!(failed.is_empty(), "{failed:?}");
+    shows_its_page(world);
+}
+
+/// The site answers with a page of its own.
+pub fn shows_its_page(world: &World) {
     let page = page(world);
     assert!(page.contains("wp-content") && page.contains("</html>"), "{page}");
 }

@@ -1,6 +1,8 @@
 //! The whole program with the real VirtualBox, as far as it goes without its kernel driver: to the start of a machine.
 
-use std::path::PathBuf;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use super::world::World;
@@ -26,6 +28,24 @@ impl VirtualBox {
                 ),
             ],
         }
+    }
+
+    /// The same whose `VBoxHeadless` keeps a copy of the file `medium` before it becomes the real one.
+    fn keeping(world: &World, medium: &Path, copy: &Path) -> Self {
+        let mut virtualbox = Self::new(world);
+        let real = std::mem::replace(&mut virtualbox.programs, world.path("virtualbox-bin"));
+        fs::create_dir(&virtualbox.programs).unwrap();
+        symlink(real.join("VBoxManage"), virtualbox.programs.join("VBoxManage")).unwrap();
+        let headless = virtualbox.programs.join("VBoxHeadless");
+        let text = format!(
+            "#!/bin/sh\ncp '{}' '{}'\nexec '{}' \"$@\"\n",
+            medium.display(),
+            copy.display(),
+            real.join("VBoxHeadless").display()
+        );
+        fs::write(&headless, text).unwrap();
+        fs::set_permissions(&headless, fs::Permissions::from_mode(0o755)).unwrap();
+        virtualbox
     }
 
     /// The program with this VirtualBox on its PATH.
@@ -78,4 +98,53 @@ pub fn says_what_is_missing(world: &World) {
             .status
             .success()
     );
+}
+
+/// What a machine of a sealed image would be told under VirtualBox.
+pub struct Told {
+    /// The medium that would be in its drive.
+    pub medium: PathBuf,
+    /// The folder with the keys and the password on it.
+    pub identity: PathBuf,
+}
+
+/// The sealed OVA, whose disk is `vmdk`, becomes a machine of VirtualBox up to its start, for another login than ours.
+pub fn imports_a_sealed_image(world: &World, ova: &Path, vmdk: &Path) -> Told {
+    let (folder, told) = (world.machine_dir("told"), world.path("told.iso"));
+    let virtualbox = VirtualBox::keeping(world, &folder.join("virtualbox/keys.iso"), &told);
+    let import = [
+        "import",
+        ova.to_str().unwrap(),
+        "--name",
+        "told",
+        "--login",
+        "anna",
+        "--machine",
+        "virtualbox",
+    ];
+    let output = virtualbox.provision(world, &import);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let machines = fs::read_dir(folder.join("virtualbox")).unwrap().flatten();
+    let vdi = machines
+        .map(|machine| machine.path().join("disk.vdi"))
+        .find(|disk| disk.exists());
+    let compared = Command::new("qemu-img")
+        .args(["compare", "-q", "-f", "vmdk", "-F", "vdi"])
+        .args([vmdk, &vdi.unwrap()])
+        .status();
+    assert!(compared.unwrap().success(), "the disk is another");
+    let start = virtualbox.provision(world, &["start", "--name", "told"]);
+    let said = String::from_utf8_lossy(&start.stderr);
+    assert_eq!(start.status.code(), Some(4), "{said}");
+    assert!(said.contains("Kernel driver not installed"), "{said}");
+    let identity = world.path("told");
+    fs::rename(folder.join("identity"), &identity).unwrap();
+    let destroyed = virtualbox.provision(world, &["destroy", "--name", "told", "--yes"]);
+    assert!(
+        destroyed.status.success(),
+        "{}",
+        String::from_utf8_lossy(&destroyed.stderr)
+    );
+    assert_eq!(virtualbox.knows(), "", "VirtualBox still knows something");
+    Told { medium: told, identity }
 }

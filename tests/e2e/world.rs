@@ -128,6 +128,12 @@ impl World {
         self.folder.path().join("data/machines").join(name)
     }
 
+    /// The disk that the machine `name` writes to.
+    pub fn disk(&self, name: &str) -> PathBuf {
+        let folder = self.machine_dir(name);
+        fs::canonicalize(folder.join("disk")).unwrap_or_else(|_| folder.join("disk.qcow2"))
+    }
+
     /// The program with the tests' folders.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_provision"));

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use anyhow::Result;
 use jiff::Timestamp;
 
+use super::super::check::examine_digests;
 use super::super::prune::{Item, Rules, select};
 use super::super::{Base, Layer, MANIFEST, Making, Manifest, Store, USE};
 use crate::cancel::Cancel;
@@ -171,13 +172,19 @@ impl World {
     pub fn live_through(&self, step: Step, before: usize, event: Option<Event>) -> bool {
         let is_given = event.is_some();
         let process = Injected::new(&self.disk, before, event);
-        // Errors are what this is about.
-        let _ = self.take(step, &process);
+        let taken = self.take(step, &process);
+        // Errors are what this is about, but only where there is a reason for one.
+        assert!(is_given || taken.is_ok(), "{step:?} fails without an event: {taken:?}");
         let mut disk = locked(&self.disk);
         if disk.is_off() {
             disk.cut_power();
         }
         is_given && process.has_happened()
+    }
+
+    /// The power goes while nobody does anything.
+    pub fn cut_power(&self) {
+        locked(&self.disk).cut_power();
     }
 
     /// The same between two changes of another.
@@ -200,12 +207,12 @@ impl World {
             }
             Step::Prune(rules) => self.prune(&store, rules),
             Step::Check(place) => self.check(&store, place),
-            Step::Share => self.share(&store).map(drop),
+            Step::Share => Self::share(&store).map(drop),
         }
     }
 
     /// `None` while somebody holds the store alone: that one stands still until this process has ended.
-    fn share(&self, store: &Store) -> Result<Option<Lock>> {
+    fn share(store: &Store) -> Result<Option<Lock>> {
         if Lock::try_share(&store.folder().join(USE))?.is_none() {
             return Ok(None);
         }
@@ -213,7 +220,7 @@ impl World {
     }
 
     fn commit(&self, store: &Store, process: &Injected, place: usize) -> Result<()> {
-        let Some(_share) = self.share(store)? else {
+        let Some(_share) = Self::share(store)? else {
             return Ok(());
         };
         // The next that can be made.
@@ -272,7 +279,7 @@ impl World {
     }
 
     fn put_machine(&self, store: &Store, place: usize) -> Result<()> {
-        let Some(_share) = self.share(store)? else {
+        let Some(_share) = Self::share(store)? else {
             return Ok(());
         };
         if let Some(layer) = from(place).find_map(|place| store.get(&key(place))) {
@@ -312,7 +319,7 @@ impl World {
             locked(&self.disk).damage(&layer.disk);
         }
         for layer in store.list()? {
-            if !store.examine_digests(&layer, &Cancel::default())?.is_empty() {
+            if !examine_digests(&layer, &Cancel::default())?.is_empty() {
                 store.set_aside(&layer)?;
             }
         }
@@ -326,12 +333,19 @@ impl World {
             let alone = store.try_alone().unwrap();
             store.sweep().map_err(|error| format!("sweeping: {error:#}"))?;
             drop(alone);
-            self.is_clean(&store)?;
+            Self::is_clean(&store)?;
         }
         let store = Store::with(&self.cache(), Arc::new(Real));
         let there: Vec<Layer> = (0..TREE.len()).filter_map(|place| store.get(&key(place))).collect();
         there.iter().try_for_each(|layer| self.is_sound(layer))?;
         let has = |base: &Base| there.iter().any(|layer| layer.manifest.base == *base);
+        let lonely = there
+            .iter()
+            .find(|layer| layer.manifest.parent.as_ref().is_some_and(|parent| !has(parent)));
+        if let Some(layer) = lonely {
+            let place = place_of(&layer.manifest.base);
+            return Err(format!("the layer {place} is taken without the one that it lies on"));
+        }
         // What lies on a damaged layer is lost with it.
         let truth = &mut *locked(&self.truth);
         let (makings, damaged) = (&truth.makings, &truth.damaged);
@@ -372,7 +386,7 @@ impl World {
     }
 
     /// Whether nothing but layers, their locks and that of the store is left.
-    fn is_clean(&self, store: &Store) -> Result<(), String> {
+    fn is_clean(store: &Store) -> Result<(), String> {
         for entry in std::fs::read_dir(store.folder()).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();
             let is_layer = |name: &str| store.folder().join(name).join(MANIFEST).exists();

@@ -17,6 +17,8 @@ struct Finding {
     bytes: u64,
     /// Empty if it is sound.
     damage: Vec<String>,
+    /// Whether the checkpoint on which it was made is gone, or was made again: nothing can use it.
+    is_orphan: bool,
     /// Whether its digests were noted when it was made.
     has_digests: bool,
     /// Where it is now, if it was damaged and could be set aside.
@@ -31,6 +33,7 @@ struct Findings(Vec<Finding>);
 impl Output for Findings {
     fn text(&self, paint: Paint) -> String {
         let state = |finding: &Finding| match (finding.damage.as_slice(), finding.has_digests) {
+            ([], _) if finding.is_orphan => paint.yellow("of no use: what it lies on is gone"),
             ([], true) => paint.green("sound"),
             ([], false) => "sound by its tables; made before digests were noted".to_owned(),
             (damage, _) => paint.red(damage.join("; ")),
@@ -62,11 +65,18 @@ pub fn run(app: &App) -> Result<()> {
             app.events.note("another provision removes checkpoints; waiting for it");
         })?;
         for layer in &layers {
+            let is_orphan = store.get(&layer.manifest.base.key).is_none();
+            let damage = if is_orphan {
+                Vec::new()
+            } else {
+                store.examine(layer, &app.cancel)?
+            };
             let finding = Finding {
                 stage: layer.manifest.stage.to_string(),
                 key: layer.manifest.base.key.to_string(),
                 bytes: layer.size(),
-                damage: store.examine(layer, &app.cancel)?,
+                damage,
+                is_orphan,
                 has_digests: !layer.manifest.digests.is_empty(),
                 set_aside: None,
             };

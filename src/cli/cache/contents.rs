@@ -98,7 +98,7 @@ impl Contents {
                 Some(folder) if !is_here => format!("{} in {}", instance.name, folder.display()),
                 _ => instance.name.to_string(),
             };
-            contents.add_machine(name, &instance, &record)?;
+            contents.add_machine(name, &instance, &record, &moments::bases(&instance)?);
         }
         Ok(contents)
     }
@@ -186,13 +186,12 @@ impl Contents {
         self.things.iter().position(is_it)
     }
 
-    fn add_machine(&mut self, name: String, instance: &Instance, record: &Record) -> Result<()> {
+    fn add_machine(&mut self, name: String, instance: &Instance, record: &Record, moments: &[Base]) {
         let layer = record.layer.as_ref().and_then(|base| self.place(base));
         let work = record.work_layer.as_ref().and_then(|base| self.place(base));
         let keys = self.identity(record.login.as_str());
-        let moments = moments::bases(instance)?;
-        let moments: Vec<_> = moments.iter().filter_map(|base| self.place(base)).collect();
-        for place in [layer, work, keys].into_iter().flatten().chain(moments) {
+        let moments: Vec<_> = moments.iter().map(|base| self.place(base)).collect();
+        for place in [layer, work, keys].into_iter().chain(moments).flatten() {
             self.need(place, &name);
         }
         let home = instance.home();
@@ -203,7 +202,6 @@ impl Contents {
             made: record.made,
             under: layer.or(work),
         });
-        Ok(())
     }
 
     fn need(&mut self, place: usize, machine: &str) {

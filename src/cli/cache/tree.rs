@@ -195,16 +195,16 @@ mod tests {
     #[test]
     fn what_lies_on_what_is_a_tree() {
         insta::assert_snapshot!(contents().text(Paint::NONE), @r"
-        NAME                            SIZE      AGE     NEEDED BY
-        ISO debian.iso                  3.0 MiB   2 days  a, b
-        └─ install 0123456789ab         3.0 MiB   2 days  a, b
-           ├─ machine b in /elsewhere   1.0 MiB   1 min
-           ├─ docker 1123456789ab       3.0 MiB   2 days  a
-           │  └─ machine a              1.0 MiB   1 min
-           └─ docker 2123456789ab       3.0 MiB   2 days
-        identity a                      3.0 MiB   2 days  a
-        machine c                       1.0 MiB   1 min
-        total in the cache              15.0 MiB
+        NAME                           SIZE      AGE     NEEDED BY
+        ISO debian.iso                 3.0 MiB   2 days  a, b
+        └─ install 0123456789ab        3.0 MiB   2 days  a, b
+           ├─ machine b in /elsewhere  1.0 MiB   1 min
+           ├─ docker 1123456789ab      3.0 MiB   2 days  a
+           │  └─ machine a             1.0 MiB   1 min
+           └─ docker 2123456789ab      3.0 MiB   2 days
+        identity a                     3.0 MiB   2 days  a
+        machine c                      1.0 MiB   1 min
+        total in the cache             15.0 MiB
         ");
     }
 

@@ -210,12 +210,20 @@ mod tests {
             name: "provision.host-key",
             file: "/m/a,b/key".into(),
         }];
-        let table: [(Boot, Accelerator, &[&str], &[&str]); 7] = [
+        let memory = Some("/m/moment".into());
+        let table: [(Boot, Accelerator, &[&str], &[&str]); 8] = [
             (
                 boot(),
                 Accelerator::Tcg,
-                &["-accel tcg", "-smp 2", "-m 4096M", "-display none"],
-                &["-kernel", "ide-cd", "-netdev", "-no-reboot"],
+                &[
+                    "-accel tcg",
+                    "-smp 2",
+                    "-m 4096M",
+                    "-display none",
+                    "ramfb",
+                    "vmgenid,guid=auto",
+                ],
+                &["-kernel", "ide-cd", "-netdev", "-no-reboot", "isa-vga", "-incoming"],
             ),
             (boot(), Accelerator::Kvm, &["-accel kvm", "-cpu host"], &["tcg"]),
             (
@@ -230,14 +238,21 @@ mod tests {
                 &[
                     " -no-reboot ",
                     "-kernel /w/vmlinuz -initrd /w/initrd.gz -append console=ttyS0 quiet",
+                    "isa-vga",
                 ],
-                &[],
+                &["ramfb", "vmgenid"],
             ),
             (
                 Boot { cdrom, ..boot() },
                 Accelerator::Tcg,
-                &["file.filename=/iso/a,,b.iso", "read-only=on"],
+                &["file.filename=/iso/a,,b.iso", "read-only=on", "isa-vga"],
                 &[],
+            ),
+            (
+                Boot { memory, ..boot() },
+                Accelerator::Tcg,
+                &["-incoming defer"],
+                &["/m/moment"],
             ),
             (
                 Boot { credentials, ..boot() },

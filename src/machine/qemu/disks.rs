@@ -20,6 +20,7 @@ use fs_err as fs;
 
 use super::image;
 use crate::changes::Changes;
+use crate::process::kill_point;
 
 /// The name of a machine's first disk.
 pub const FIRST: &str = "disk.qcow2";
@@ -47,7 +48,9 @@ pub fn activate(folder: &Path, disk: &Path) -> Result<()> {
     remove(&new)?;
     fs::File::open(disk)?.sync_all()?;
     fs::os::unix::fs::symlink(name, &new)?;
+    kill_point::pass();
     fs::rename(&new, folder.join(LINK))?;
+    kill_point::pass();
     Ok(fs::File::open(folder)?.sync_all()?)
 }
 
@@ -66,6 +69,7 @@ pub fn new_on(below: &Path) -> Result<PathBuf> {
     // Relative, so that the machine's folder may be moved.
     let name = below.file_name().context("a disk has a name")?;
     image::create_overlay_of(&overlay, Path::new(name), size(below)?)?;
+    kill_point::pass();
     Ok(overlay)
 }
 

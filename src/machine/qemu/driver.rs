@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use fs_err as fs;
 
 use super::convert::ImageFormat;
-use super::{disks, examine, image, moments};
+use super::{disks, examine, image, memory, moments};
 use crate::cancel::Cancel;
 use crate::changes::Changes;
 use crate::machine::driver::{self, Features, Home, Moment};
@@ -87,6 +87,14 @@ impl driver::Driver for Driver {
 
     fn forget_lost(&self, _: &str) -> Result<()> {
         Ok(())
+    }
+
+    fn memory_in(&self, folder: &Path) -> Vec<PathBuf> {
+        memory::files(folder)
+    }
+
+    fn check_memory(&self, folder: &Path) -> Result<Option<String>> {
+        memory::check(folder)
     }
 
     fn size(&self, disk: &Path) -> u64 {

@@ -6,7 +6,7 @@
 //! ```
 
 use std::io::{Read, Seek as _, SeekFrom};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use fs_err as fs;
@@ -17,9 +17,9 @@ use super::arguments::{self, Size};
 use super::{migration, qmp};
 use crate::fault::{Cause, Fault};
 use crate::machine::accelerator::Accelerator;
+use crate::machine::driver::MEMORY;
 use crate::machine::{Boot, Durability, StaleMemory};
 
-const MEMORY: &str = "memory";
 const MANIFEST: &str = "memory.json";
 
 /// What the machine of a run folder was started as.
@@ -230,9 +230,28 @@ impl Unsealed {
     }
 }
 
-/// Whether a memory is kept in `folder`.
+/// Whether a memory is kept in `folder`: its manifest is written last.
 pub fn is_kept(folder: &Path) -> bool {
     folder.join(MANIFEST).exists()
+}
+
+/// The files of the memory that is kept in `folder`.
+pub fn files(folder: &Path) -> Vec<PathBuf> {
+    let files = [MEMORY, MANIFEST].map(|name| folder.join(name));
+    if is_kept(folder) { files.into() } else { Vec::new() }
+}
+
+/// What is wrong with the memory in `folder`, if one is kept there.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn check(folder: &Path) -> Result<Option<String>> {
+    if !is_kept(folder) {
+        return Ok(None);
+    }
+    let manifest: Manifest = serde_json::from_slice(&fs::read(folder.join(MANIFEST))?)?;
+    let is_whole = Whole::of(&folder.join(MEMORY))? == manifest.whole;
+    Ok((!is_whole).then(|| format!("{MEMORY} has changed since it was kept (CRC-32)")))
 }
 
 /// A kept memory that fits a machine as far as that is known before QEMU runs.

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::qmp::{self, plain_command};
 use crate::fault::{Cause, Fault};
+use crate::process::kill_point;
 use crate::wait::Wait;
 
 plain_command!(
@@ -66,6 +67,7 @@ pub fn save(run_dir: &Path, file: &Path) -> Result<bool> {
     set_mapped(run_dir, mapped)?;
     qmp::order(run_dir, &SetParameters(json!({"max-bandwidth": BANDWIDTH})))?;
     qmp::order(run_dir, &Migrate(json!({"uri": uri(file)?})))?;
+    kill_point::pass();
     let mut done = 0;
     let waited = Wait::new("QEMU to write the memory", STALLED)
         .progress(|| {

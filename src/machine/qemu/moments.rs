@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::graph::{self, Written};
 use super::{disks, look, memory, qmp, resume, runs};
 use crate::machine::driver::{Home, Moment};
+use crate::process::kill_point;
 
 /// What the moment's folder tells of its disk.
 const NOTE: &str = "disk.json";
@@ -70,14 +71,18 @@ fn keep_running(home: &Home, moment: &Moment, wants_memory: bool) -> Result<Path
     disks::activate(&home.folder, &overlay)?;
     let written = {
         let _paused = Paused::new(run_dir)?;
+        kill_point::pass();
         put_on_top(run_dir, &below, &overlay)?;
-        wants_memory
-            .then(|| memory::write(run_dir, &moment.folder))
-            .transpose()?
+        kill_point::pass();
+        let written = wants_memory.then(|| memory::write(run_dir, &moment.folder));
+        kill_point::pass();
+        written.transpose()?
     };
+    kill_point::pass();
     if let Some(written) = written {
         written.seal(&moment.folder)?;
     }
+    kill_point::pass();
     Ok(below.file)
 }
 
@@ -111,6 +116,7 @@ pub fn go_back(home: &Home, moment: &Moment) -> Result<()> {
     let frozen = Note::read(moment)?.path(folder)?;
     let former = disks::active(folder);
     disks::activate(folder, &disks::new_on(&frozen)?)?;
+    kill_point::pass();
     // Nothing lies on the disk that a machine writes to, unless the moment that it is kept for was never finished.
     if former != frozen {
         disks::remove(&former)?;
@@ -137,8 +143,8 @@ pub fn sweep(home: &Home, kept: &[Moment]) -> Result<()> {
 /// When it cannot be moved.
 pub fn replace(from: &Path, to: &Path) -> Result<()> {
     let folder = to.parent().context("a disk lies in a folder")?;
-    let first = folder.join(disks::FIRST);
-    if !first.exists() && disks::active(folder) == first {
+    // Nothing was ever kept of the machine: nothing lies on its disk.
+    if disks::active(folder) == folder.join(disks::FIRST) {
         return Ok(fs::rename(from, to)?);
     }
     let new = disks::new_name(folder);

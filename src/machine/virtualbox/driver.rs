@@ -76,9 +76,7 @@ impl driver::Driver for Driver {
     }
 
     fn replace(&self, from: &Path, to: &Path, name: &str) -> Result<()> {
-        let vbox = of_user()?;
-        disks::remove(&vbox, to)?;
-        moving::move_to(&vbox, from, to, name)
+        moments::replace(&of_user()?, from, to, name)
     }
 
     fn keep(&self, _: &dyn Changes, from: &Path, to: &Path, name: &str, _: Option<&Path>) -> Result<()> {
@@ -110,6 +108,14 @@ impl driver::Driver for Driver {
 
     fn forget_lost(&self, lost: &str) -> Result<()> {
         lost::forget(&vbox()?, Path::new(lost))
+    }
+
+    fn memory_in(&self, _: &Path) -> Vec<PathBuf> {
+        Vec::new()
+    }
+
+    fn check_memory(&self, _: &Path) -> Result<Option<String>> {
+        Ok(None)
     }
 
     fn size(&self, disk: &Path) -> u64 {

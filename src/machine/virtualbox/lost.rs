@@ -29,3 +29,7 @@ pub fn forget(vbox: &VBoxManage, settings: &Path) -> Result<()> {
     let machine = settings.parent().context("a settings file lies in a folder")?;
     disks::forget(vbox, machine)
 }
+
+#[cfg(test)]
+#[path = "tests/lost.rs"]
+mod tests;

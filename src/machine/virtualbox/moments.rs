@@ -2,20 +2,27 @@
 //!
 //! A snapshot of a machine that runs always holds its memory; where that is not wanted, it is thrown away when the
 //! machine goes back. Snapshots that the user takes in `VirtualBox`'s window have other names and stay.
+//!
+//! A snapshot is a part of its machine. So a machine that another takes the place of is set aside as long as there are
+//! snapshots of it: in `FOLDER/former/ID`, where `FOLDER` is that of the machine in its place.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
+use fs_err as fs;
 
-use super::info::{Info, Snapshot, VmState};
+use super::info::{Snapshot, VmState};
 use super::vboxmanage::VBoxManage;
-use super::{arguments, disks};
+use super::{arguments, disks, moving};
 use crate::fault::{Cause, Fault};
 use crate::machine::qemu::arguments::Size;
 use crate::machine::{Forward, StaleMemory};
 
 /// What the names of snapshots begin with that this program has taken.
 const PREFIX: &str = "provision-";
+
+/// The folder of machines that were set aside.
+const FORMER: &str = "former";
 
 /// What `VirtualBox` says of a saved memory from which a machine cannot go on: the errors of its saved states' reader
 /// (`VBox/err.h`).
@@ -39,6 +46,45 @@ pub(super) fn keep(vbox: &VBoxManage, folder: &Path, id: &str, memory: bool) -> 
     Ok(runs && memory)
 }
 
+/// Moves the powered-off machine in `from` to `to`, in place of the one there.
+///
+/// # Errors
+/// When `VirtualBox` fails.
+pub(super) fn replace(vbox: &VBoxManage, from: &Path, to: &Path, what: &str) -> Result<()> {
+    if formers(to).is_empty() && !has_moments(vbox, to) {
+        disks::remove(vbox, to)?;
+    } else {
+        make_way(vbox, to)?;
+    }
+    moving::move_to(vbox, from, to, what)
+}
+
+/// Sets the machine in `folder` aside if there are snapshots of it, and removes it otherwise.
+fn make_way(vbox: &VBoxManage, folder: &Path) -> Result<()> {
+    let Some(settings) = disks::settings_in(folder) else {
+        return Ok(());
+    };
+    let own = settings.parent().unwrap_or(folder);
+    if !has_moments(vbox, folder) {
+        return disks::remove(vbox, own);
+    }
+    let aside = folder.join(FORMER).join(hex::encode(rand::random::<[u8; 8]>()));
+    moving::relocate(vbox, folder, &aside, FORMER)
+        .with_context(|| format!("setting the machine in {} aside", folder.display()))
+}
+
+/// The folders of the machines that were set aside in `folder`.
+fn formers(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder.join(FORMER)).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).collect()
+}
+
+/// Whether there are snapshots of this program of the machine in `folder`.
+fn has_moments(vbox: &VBoxManage, folder: &Path) -> bool {
+    let is_ours = |snapshot: &Snapshot| snapshot.name.starts_with(PREFIX);
+    disks::show(vbox, folder).is_ok_and(|info| info.snapshots().iter().any(is_ours))
+}
+
 /// Gives the machine in `folder`, which does not run, what `id` kept: the disk, and with `memory` what it is to go on
 /// from.
 ///
@@ -46,8 +92,7 @@ pub(super) fn keep(vbox: &VBoxManage, folder: &Path, id: &str, memory: bool) -> 
 /// When there is no such moment, or `VirtualBox` fails.
 pub(super) fn go_back(vbox: &VBoxManage, folder: &Path, id: &str, memory: bool) -> Result<()> {
     let context = || format!("restoring a snapshot of the machine in {}", folder.display());
-    let info = disks::show(vbox, folder).with_context(context)?;
-    let snapshot = find(&info, id).with_context(context)?;
+    let snapshot = bring(vbox, folder, id).with_context(context)?;
     let machine = disks::settings(folder)?;
     vbox.change_slowly(arguments::restore_snapshot(&machine, &snapshot.uuid))
         .with_context(context)?;
@@ -57,12 +102,30 @@ pub(super) fn go_back(vbox: &VBoxManage, folder: &Path, id: &str, memory: bool) 
     Ok(())
 }
 
-fn find(info: &Info, id: &str) -> Result<Snapshot> {
-    let of = |snapshot: &Snapshot| snapshot.name.strip_prefix(PREFIX) == Some(id);
-    info.snapshots().into_iter().find(of).context(Fault::new(
-        Cause::Machine,
-        "VirtualBox does not have this snapshot any more",
-    ))
+/// The snapshot `id`. The machine that has it gets its place back.
+fn bring(vbox: &VBoxManage, folder: &Path, id: &str) -> Result<Snapshot> {
+    let find = |folder: &Path| {
+        let snapshots = disks::show(vbox, folder).ok()?.snapshots();
+        snapshots
+            .into_iter()
+            .find(|snapshot| snapshot.name.strip_prefix(PREFIX) == Some(id))
+    };
+    if let Some(snapshot) = find(folder) {
+        return Ok(snapshot);
+    }
+    let found = formers(folder)
+        .into_iter()
+        .find_map(|former| Some((find(&former)?, former)));
+    let Some((snapshot, former)) = found else {
+        bail!(Fault::new(
+            Cause::Machine,
+            "VirtualBox does not have this snapshot any more"
+        ));
+    };
+    // Interrupted in between there is no machine but the former: whoever comes next goes on here.
+    make_way(vbox, folder)?;
+    moving::move_to(vbox, &former, folder, "restored")?;
+    Ok(snapshot)
 }
 
 /// Deletes the snapshots of this program that are not among `kept`. One from which several others were taken stays until
@@ -71,6 +134,21 @@ fn find(info: &Info, id: &str) -> Result<Snapshot> {
 /// # Errors
 /// When `VirtualBox` fails.
 pub(super) fn sweep(vbox: &VBoxManage, folder: &Path, kept: &[&str]) -> Result<()> {
+    if disks::settings_in(folder).is_some() {
+        sweep_one(vbox, folder, kept)?;
+    }
+    for former in formers(folder) {
+        if disks::settings_in(&former).is_some() {
+            sweep_one(vbox, &former, kept)?;
+        }
+        if !has_moments(vbox, &former) {
+            disks::remove(vbox, &former)?;
+        }
+    }
+    Ok(())
+}
+
+fn sweep_one(vbox: &VBoxManage, folder: &Path, kept: &[&str]) -> Result<()> {
     let machine = disks::settings(folder)?;
     let is_kept = |snapshot: &Snapshot| snapshot.name.strip_prefix(PREFIX).is_none_or(|id| kept.contains(&id));
     loop {

@@ -64,7 +64,8 @@ fn settle(vbox: &VBoxManage, folder: &Path) -> Result<()> {
         .until(|| Ok((!show(vbox, folder)?.state().is_alive()).then_some(())))
 }
 
-fn relocate(vbox: &VBoxManage, from: &Path, to: &Path, what: &str) -> Result<()> {
+/// Moves the powered-off machine in `from` to `to` and leaves what else is in `from`.
+pub(super) fn relocate(vbox: &VBoxManage, from: &Path, to: &Path, what: &str) -> Result<()> {
     vbox.change(arguments::rename(&settings(from)?, &unique_name(what, to)))?;
     fs::create_dir_all(to)?;
     if fs::metadata(from)?.dev() == fs::metadata(to)?.dev() {

@@ -5,16 +5,19 @@
 
 use anyhow::{Result, ensure};
 
-use super::{FIRST_DESCRIPTOR, SECTOR};
+/// A sector's size, which is a block's too, in bytes ([`super::SECTOR`]).
+const SECTOR: u16 = 2048;
+const BLOCK: usize = 2048;
 
 /// Where the parts lie, in sectors: the primary descriptor, the last one, the two path tables, the root, the files.
-const PRIMARY: u32 = FIRST_DESCRIPTOR as u32;
+const PRIMARY: u32 = 16;
 const LITTLE_PATHS: u32 = PRIMARY + 2;
 const BIG_PATHS: u32 = LITTLE_PATHS + 1;
 const ROOT: u32 = BIG_PATHS + 1;
 const FILES: u32 = ROOT + 1;
 
-const BLOCK: usize = SECTOR as usize;
+/// The length of the table of directories, in bytes.
+const PATHS: u32 = 10;
 
 /// A directory record's flag (ECMA-119, 9.1.6).
 const DIRECTORY: u8 = 1 << 1;
@@ -38,12 +41,12 @@ pub fn image(label: &str, files: &[(&str, &[u8])]) -> Result<Vec<u8>> {
     // By their names (ECMA-119, 9.3).
     named.sort();
 
-    let mut root = record(&[0], ROOT, SECTOR as u32, DIRECTORY);
-    root.extend(record(&[1], ROOT, SECTOR as u32, DIRECTORY));
+    let mut root = record(&[0], ROOT, SECTOR.into(), DIRECTORY)?;
+    root.extend(record(&[1], ROOT, SECTOR.into(), DIRECTORY)?);
     let mut contents = Vec::new();
     for (name, content) in &named {
         let place = FILES + u32::try_from(contents.len() / BLOCK)?;
-        root.extend(record(name.as_bytes(), place, u32::try_from(content.len())?, 0));
+        root.extend(record(name.as_bytes(), place, u32::try_from(content.len())?, 0)?);
         contents.extend_from_slice(content);
         contents.resize(contents.len().next_multiple_of(BLOCK), 0);
     }
@@ -52,7 +55,7 @@ pub fn image(label: &str, files: &[(&str, &[u8])]) -> Result<Vec<u8>> {
 
     let mut image = vec![0; PRIMARY as usize * BLOCK];
     for part in [
-        primary(label, sectors),
+        primary(label, sectors)?,
         last(),
         paths(u32::to_le_bytes, u16::to_le_bytes),
         paths(u32::to_be_bytes, u16::to_be_bytes),
@@ -66,7 +69,7 @@ pub fn image(label: &str, files: &[(&str, &[u8])]) -> Result<Vec<u8>> {
 }
 
 /// The primary volume descriptor (ECMA-119, 8.4).
-fn primary(label: &str, sectors: u32) -> Vec<u8> {
+fn primary(label: &str, sectors: u32) -> Result<Vec<u8>> {
     let mut sector = b"\x01CD001\x01\0".to_vec();
     sector.extend(padded("", 32));
     sector.extend(padded(label, 32));
@@ -74,15 +77,15 @@ fn primary(label: &str, sectors: u32) -> Vec<u8> {
     sector.extend(both(sectors));
     sector.extend([0; 32]);
     // One volume, the first of its set, in blocks of a sector.
-    for number in [1, 1, SECTOR as u16] {
+    for number in [1, 1, SECTOR] {
         sector.extend(both_short(number));
     }
-    sector.extend(both(paths(u32::to_le_bytes, u16::to_le_bytes).len() as u32));
+    sector.extend(both(PATHS));
     sector.extend(LITTLE_PATHS.to_le_bytes());
     sector.extend([0; 4]);
     sector.extend(BIG_PATHS.to_be_bytes());
     sector.extend([0; 4]);
-    sector.extend(record(&[0], ROOT, SECTOR as u32, DIRECTORY));
+    sector.extend(record(&[0], ROOT, SECTOR.into(), DIRECTORY)?);
     // Set, publisher, preparer, application; then three files' names.
     sector.extend(padded("", 4 * 128 + 3 * 37));
     for _ in 0..4 {
@@ -91,7 +94,7 @@ fn primary(label: &str, sectors: u32) -> Vec<u8> {
     }
     // The version of the file structure.
     sector.push(1);
-    sector
+    Ok(sector)
 }
 
 /// What ends the list of descriptors (ECMA-119, 8.3).
@@ -109,7 +112,7 @@ fn paths(long: fn(u32) -> [u8; 4], short: fn(u16) -> [u8; 2]) -> Vec<u8> {
 }
 
 /// A directory record (ECMA-119, 9.1) with a name of 1 to 33 bytes.
-fn record(name: &[u8], place: u32, size: u32, flags: u8) -> Vec<u8> {
+fn record(name: &[u8], place: u32, size: u32, flags: u8) -> Result<Vec<u8>> {
     let mut record = vec![0, 0];
     record.extend(both(place));
     record.extend(both(size));
@@ -117,11 +120,11 @@ fn record(name: &[u8], place: u32, size: u32, flags: u8) -> Vec<u8> {
     record.extend([70, 1, 1, 0, 0, 0, 0]);
     record.extend([flags, 0, 0]);
     record.extend(both_short(1));
-    record.push(name.len() as u8);
+    record.push(u8::try_from(name.len())?);
     record.extend(name);
     record.resize(record.len().next_multiple_of(2), 0);
-    record[0] = record.len() as u8;
-    record
+    record[0] = u8::try_from(record.len())?;
+    Ok(record)
 }
 
 /// A number both ways (ECMA-119, 7.3.3).
@@ -166,6 +169,8 @@ mod tests {
 
     #[test]
     fn our_own_reader_finds_every_file() {
+        assert_eq!(super::super::SECTOR, u64::from(SECTOR));
+        assert_eq!(super::super::FIRST_DESCRIPTOR, u64::from(PRIMARY));
         let folder = tempfile::tempdir().unwrap();
         let iso = written(folder.path());
         for (name, content) in FILES {

@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 
 use super::super::memory::Kept;
 use super::super::testing::{COUNTS, Guest, LIMIT, eventually};
-use super::super::{disks, graph, image, moments, qmp};
+use super::super::{disks, graph, image, moments, qmp, resume};
 use super::Small;
 use crate::cancel::Cancel;
 use crate::fault::{Cause, Fault};
 use crate::machine::driver::{Home, Moment};
 use crate::machine::{Machine as _, StaleMemory};
-use crate::process::{self, CommandLine};
+use crate::process::{self, CommandLine, kill_point};
 
 /// The folder of a machine; each of its guests has a run folder of its own.
 struct Place(tempfile::TempDir);
@@ -49,6 +49,16 @@ impl Place {
     /// A guest that has counted a little.
     fn counting(&self) -> Guest {
         let guest = Guest::start_on(COUNTS, tempfile::tempdir().unwrap(), &self.active());
+        counts_on(&guest);
+        guest
+    }
+
+    /// The same, whose disk may be there.
+    fn start_counting(&self) -> Guest {
+        if !self.active().exists() {
+            return self.counting();
+        }
+        let guest = self.start(None);
         counts_on(&guest);
         guest
     }
@@ -260,4 +270,79 @@ fn a_disk_too_small_for_the_memory_costs_the_machine_nothing() {
     let kept = place.moment("b2");
     assert!(moments::keep(&place.home(&guest), &kept, true).unwrap());
     counts_on(&guest);
+}
+
+/// What `a_machine_is_whole_wherever_a_kill_hits` kills.
+#[test]
+#[ignore = "a process of its own, which is killed"]
+fn killed_while_it_keeps() {
+    let given = kill_point::testing::given().expect("the test that kills it tells where");
+    let [folder, run_dir] = [0, 1].map(|place| PathBuf::from(given.split('\n').nth(place).unwrap()));
+    let kept = Moment {
+        id: "c3".into(),
+        folder: folder.join("c3"),
+    };
+    std::fs::create_dir(&kept.folder).unwrap();
+    moments::keep(&Home { folder, run_dir }, &kept, true).unwrap();
+}
+
+#[test]
+fn a_machine_is_whole_wherever_a_kill_hits() {
+    let place = Place::new();
+    let mut guest = place.counting();
+    let home = place.home(&guest);
+    let before = place.moment("a1");
+    moments::keep(&home, &before, true).unwrap();
+    let given = format!("{}\n{}", home.folder.display(), home.run_dir.display());
+    let name = "machine::qemu::tests::moments::killed_while_it_keeps";
+    let mut at = 1;
+    while kill_point::testing::run_killed(name, &given, at) {
+        // What the next command does.
+        resume(&home.run_dir).unwrap();
+        counts_on(&guest);
+        std::fs::remove_dir_all(place.folder().join("c3")).unwrap();
+        moments::sweep(&home, std::slice::from_ref(&before)).unwrap();
+        at += 1;
+    }
+    assert!(at > 8, "there are more points than {at}");
+    counts_on(&guest);
+    let last = place.moment("d4");
+    moments::keep(&home, &last, true).unwrap();
+    counts_on(&guest);
+    guest.kill();
+    // All of what was kept before and after is still what it was.
+    for kept in [&last, &before] {
+        moments::go_back(&place.off(), kept).unwrap();
+        let mut guest = place.go_on_from(kept).unwrap();
+        counts_on(&guest);
+        guest.kill();
+        sound(&place.active());
+    }
+}
+
+#[test]
+fn a_machine_that_is_killed_with_its_keeper_misses_nothing() {
+    let place = Place::new();
+    let mut at = 1;
+    loop {
+        let mut guest = place.start_counting();
+        let home = place.home(&guest);
+        let given = format!("{}\n{}", home.folder.display(), home.run_dir.display());
+        let killed =
+            kill_point::testing::run_killed("machine::qemu::tests::moments::killed_while_it_keeps", &given, at);
+        guest.kill();
+        let last = counted(&guest).chars().last().unwrap();
+        let on_disk = on_disk(&place.active());
+        // It may have been killed between its print and its write.
+        assert!(
+            on_disk == last || after(on_disk) == last,
+            "{last} was printed and {on_disk} is on the disk"
+        );
+        std::fs::remove_dir_all(place.folder().join("c3")).unwrap();
+        moments::sweep(&place.off(), &[]).unwrap();
+        if !killed {
+            return;
+        }
+        at += 1;
+    }
 }

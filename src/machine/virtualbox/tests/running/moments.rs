@@ -1,6 +1,6 @@
 //! Snapshots of machines, running and not.
 
-use super::super::super::moments::{go_back, keep, stale, sweep};
+use super::super::super::moments::{go_back, keep, replace, stale, sweep};
 use super::*;
 use crate::machine::StaleMemory;
 
@@ -94,7 +94,7 @@ fn a_memory_that_does_not_fit_is_told_and_the_machine_boots() {
     keep(&vbox, &folder, "aa", true).unwrap();
     guest.cut_power();
     let none = guest.start_again(true).unwrap_err();
-    assert!(StaleMemory::of(&none).is_some(), "{none:#}");
+    assert!(none.is::<StaleMemory>(), "{none:#}");
 
     go_back(&vbox, &folder, "aa", true).unwrap();
     let larger = Size {
@@ -104,7 +104,7 @@ fn a_memory_that_does_not_fit_is_told_and_the_machine_boots() {
     let error = VirtualBox::new(&vbox, larger, &folder, &guest.boot.run_dir)
         .configure(&guest.boot)
         .unwrap_err();
-    assert!(StaleMemory::of(&error).is_some(), "{error:#}");
+    assert!(error.is::<StaleMemory>(), "{error:#}");
 
     let saved = disks::files_in(&folder, "sav").unwrap();
     for file in &saved {
@@ -113,7 +113,7 @@ fn a_memory_that_does_not_fit_is_told_and_the_machine_boots() {
     }
     assert!(!saved.is_empty());
     let error = stale(guest.start_again(true).unwrap_err());
-    assert!(StaleMemory::of(&error).is_some(), "{error:#}");
+    assert!(error.is::<StaleMemory>(), "{error:#}");
     eventually("VirtualBox to notice", || !runs(&vbox, &folder));
     guest.start_again(false).unwrap();
     eventually("the guest to boot", || guest.console().starts_with("Ab"));
@@ -163,4 +163,52 @@ fn only_what_is_not_kept_goes() {
     disks::remove(&vbox, &folder).unwrap();
     assert!(!folder.exists());
     assert_eq!(guest.world.known(), "");
+}
+
+#[test]
+fn a_snapshot_outlives_its_machines_replacement() {
+    let world = World::new();
+    let (vbox, folder, work) = (&world.vbox, world.place("m"), world.place("work"));
+    // The disk's size tells which it is.
+    let size = |folder: &Path| {
+        let info = disks::show(vbox, folder).unwrap();
+        let disk = info.attached(CONTROLLER, arguments::DISK_PORT).unwrap().to_owned();
+        let told = vbox.ask(arguments::open_disk(Path::new(&disk))).unwrap();
+        told.lines()
+            .find(|line| line.starts_with("Capacity:"))
+            .unwrap()
+            .to_owned()
+    };
+    let place = |gib: u64| {
+        disks::create(vbox, &work, "work", gib).unwrap();
+        let size = size(&work);
+        replace(vbox, &work, &folder, "m").unwrap();
+        assert!(!work.exists());
+        size
+    };
+    let machines = || info::machines(&vbox.ask(arguments::list_machines()).unwrap()).len();
+    let first = place(1);
+    keep(vbox, &folder, "aa", true).unwrap();
+    let second = place(2);
+    assert_eq!(size(&folder), second);
+    place(3);
+    // The second was not kept, the first was.
+    assert_eq!(machines(), 2);
+    go_back(vbox, &folder, "aa", true).unwrap();
+    assert_eq!(size(&folder), first);
+    assert_eq!(machines(), 1);
+    let fourth = place(4);
+    keep(vbox, &folder, "bb", true).unwrap();
+    go_back(vbox, &folder, "aa", true).unwrap();
+    assert_eq!(size(&folder), first);
+    go_back(vbox, &folder, "bb", true).unwrap();
+    assert_eq!(size(&folder), fourth);
+    sweep(vbox, &folder, &["bb"]).unwrap();
+    assert!(go_back(vbox, &folder, "aa", true).is_err());
+    assert_eq!(size(&folder), fourth);
+    assert_eq!(machines(), 1);
+    keep(vbox, &folder, "cc", true).unwrap();
+    place(5);
+    disks::remove(vbox, &folder).unwrap();
+    assert_eq!(world.known(), "");
 }

@@ -1,0 +1,116 @@
+//! A stage that ends with a kept memory: the next one goes on from there instead of booting.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, anyhow};
+use fs_err as fs;
+
+use super::{Host, Work, booted};
+use crate::event::Stage;
+use crate::fault::{Cause, Fault};
+use crate::machine::Machine;
+use crate::ssh::{Exec, Session};
+
+const SCRIPT: &str = include_str!("../../provision/debian/freeze.sh");
+
+/// Where the script lies in the guest, in memory.
+const PATH: &str = "/run/provision-freeze.sh";
+
+/// What the script prints once the file system stands still.
+const FROZEN: &[u8] = b"frozen\n";
+
+/// How long, in seconds on a real machine, that may take: everything is written first.
+const LIMIT: u64 = 60;
+
+/// Keeps the memory of a stage's machine, which ends, in the folder where the work wants it. Gives whether it did;
+/// where it cannot be kept that is told, and the machine runs on. Root's session is wanted.
+///
+/// # Errors
+/// When the user interrupts.
+pub fn hibernate(
+    host: &Host,
+    work: &Work,
+    stage: Stage,
+    machine: &mut dyn Machine,
+    session: &mut Session,
+) -> Result<bool> {
+    let Some(folder) = &work.keeps else {
+        return Ok(false);
+    };
+    host.events.step(stage, "keeping the memory");
+    let kept = freeze(host, session).and_then(|()| {
+        fs::create_dir_all(folder)?;
+        machine.hibernate(folder)
+    });
+    let Err(error) = kept else {
+        return Ok(true);
+    };
+    if Fault::of(&error).is_some_and(|fault| fault.cause == Cause::Interrupted) {
+        return Err(error);
+    }
+    host.events
+        .warn(format!("the memory is not kept, the next stage will boot: {error:#}"));
+    abandon(host, folder, session);
+    Ok(false)
+}
+
+/// Returns once the guest's file system stands still.
+fn freeze(host: &Host, session: &mut Session) -> Result<()> {
+    booted::copy(host, session, PATH, SCRIPT.as_bytes()).context("copying freeze.sh into the guest")?;
+    let job = Exec::new(format!("exec sh {PATH}"))
+        .limit(host.patience(LIMIT))
+        .cancel(&host.cancel);
+    let mut said = Vec::new();
+    let ran = session.exec_bytes(&job, None, &mut |_, bytes| {
+        said.extend_from_slice(bytes);
+        // The script goes on in the guest; nobody listens to it any more.
+        if said.ends_with(FROZEN) {
+            Err(anyhow!("frozen"))
+        } else {
+            Ok(())
+        }
+    });
+    if said.ends_with(FROZEN) {
+        return Ok(());
+    }
+    let status = ran?;
+    let said = String::from_utf8_lossy(&said).into_owned();
+    Err(Fault::new(
+        Cause::Guest,
+        format!(
+            "freezing the guest's file system failed with exit code {status}: {}",
+            said.trim()
+        ),
+    )
+    .into())
+}
+
+/// Lets the guest write again, and removes what there is of its memory.
+fn abandon(host: &Host, folder: &Path, session: &mut Session) {
+    let job = Exec::new("fsfreeze --unfreeze /")
+        .limit(host.patience(LIMIT))
+        .cancel(&host.cancel);
+    // It may not have been frozen; if it was, the script lets it go on after a while.
+    let _ = session.exec(&job, None, &mut |_, _| ());
+    let _ = fs::remove_dir_all(folder);
+}
+
+/// Whether a stage's end is a good one to keep the memory: what follows is quick but for its boot, and root's session is
+/// at hand.
+pub const fn is_worth_it(stage: Stage) -> bool {
+    matches!(stage, Stage::Docker | Stage::Account)
+}
+
+/// Where in a folder of work the memory is kept.
+pub const FOLDER: &str = "memory";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_script_says_what_is_waited_for() {
+        let word = std::str::from_utf8(FROZEN).unwrap().trim();
+        assert!(SCRIPT.contains(&format!("\necho {word}\n")));
+    }
+}

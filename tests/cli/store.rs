@@ -1,0 +1,329 @@
+//! The cache as a user sees it: what lies on what, what goes by which rule, what is damaged. Checkpoints are real disks;
+//! only their content is not Debian.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::{Value, json};
+
+use super::support::program;
+
+/// Folders for the program, in which checkpoints and machines are put.
+pub struct Place(tempfile::TempDir);
+
+impl Place {
+    pub fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub fn path(&self, path: &str) -> PathBuf {
+        self.0.path().join(path)
+    }
+
+    pub fn layers(&self) -> PathBuf {
+        self.path("cache/v1/layers")
+    }
+
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(program());
+        command
+            .args(args)
+            .current_dir(self.0.path())
+            .env("PROVISION_CACHE_DIR", self.path("cache"))
+            .env("PROVISION_DATA_DIR", self.path("data"))
+            .stdin(Stdio::null());
+        command
+    }
+
+    pub fn run(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    pub fn json(&self, args: &[&str]) -> Vec<Value> {
+        let output = self.run(&[&["--json"], args].concat());
+        let text = String::from_utf8(output.stdout).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
+        lines.filter(|line: &Value| line["event"] == "result").collect()
+    }
+
+    /// A checkpoint `digit` on another, made some days ago.
+    pub fn layer(&self, stage: &str, digit: char, parent: Option<char>, days: i64, inputs: &Value) {
+        let key = |digit: char| digit.to_string().repeat(64);
+        let base = |digit: char| json!({ "key": key(digit), "id": format!("{digit}0") });
+        let dir = self.layers().join(key(digit));
+        fs::create_dir_all(&dir).unwrap();
+        let disk = dir.join("disk.qcow2");
+        let mut create = Command::new("qemu-img");
+        create.args(["create", "-q", "-f", "qcow2"]).current_dir(&dir);
+        if let Some(parent) = parent {
+            create.args(["-F", "qcow2", "-b", &format!("../{}/disk.qcow2", key(parent))]);
+            create.arg("disk.qcow2");
+        } else {
+            create.args(["disk.qcow2", "8M"]);
+        }
+        assert!(create.status().unwrap().success());
+        let made = std::time::SystemTime::now() - std::time::Duration::from_secs(86400 * days.unsigned_abs());
+        let manifest = json!({
+            "format": 1, "stage": stage, "key": key(digit), "id": format!("{digit}0"),
+            "parent": parent.map(base), "inputs": inputs, "made": timestamp(made), "seconds": 1.0, "tool": "0",
+            "digests": { "disk.qcow2": sha256(&disk) },
+        });
+        fs::write(dir.join("layer.json"), manifest.to_string()).unwrap();
+    }
+
+    /// A machine on the checkpoint `digit`.
+    pub fn machine(&self, name: &str, login: &str, digit: Option<char>) {
+        let dir = self.path("data/machines").join(name);
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(dir.join("lock"), "").unwrap();
+        fs::write(dir.join("disk.qcow2"), "a disk").unwrap();
+        let layer = digit.map(|digit| json!({ "key": digit.to_string().repeat(64), "id": format!("{digit}0") }));
+        let record = json!({
+            "login": login, "guest": "debian", "made": "2026-01-01T00:00:00Z", "phase": "made", "layer": layer,
+            "https_port": 1, "ssh_port": 2, "cpus": 1, "memory_mib": 64, "accelerator": "tcg", "project": "/nowhere",
+        });
+        fs::write(dir.join("machine.json"), record.to_string()).unwrap();
+    }
+
+    /// Two chains on one installation: the account of `jdoe` has a machine.
+    fn two_chains() -> Self {
+        let place = Self::new();
+        place.layer("install", 'a', None, 30, &json!({ "iso": "sha512:00" }));
+        place.layer("docker", 'b', Some('a'), 20, &json!({}));
+        place.layer("account", 'c', Some('b'), 10, &json!({ "login": "jdoe" }));
+        place.layer("account", 'd', Some('b'), 5, &json!({ "login": "marvin" }));
+        place.layer("project", 'e', Some('d'), 4, &json!({}));
+        place.machine("m", "jdoe", Some('c'));
+        for login in ["_builder", "jdoe", "marvin", "zaphod"] {
+            let dir = place.path("cache/v1/identities").join(login);
+            fs::create_dir_all(&dir).unwrap();
+            fs::write(dir.join("id_ed25519"), "a key").unwrap();
+        }
+        place
+    }
+
+    fn there(&self) -> String {
+        let entries = fs::read_dir(self.layers()).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> = names.filter(|name| name.len() == 64).collect();
+        names.sort();
+        names.iter().map(|name| &name[..1]).collect()
+    }
+
+    fn identities(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.path("cache/v1/identities")).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> = names.collect();
+        names.sort();
+        names
+    }
+}
+
+fn timestamp(time: std::time::SystemTime) -> String {
+    let seconds = time.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let output = Command::new("date")
+        .args(["-u", "+%Y-%m-%dT%H:%M:%SZ", "-d", &format!("@{seconds}")])
+        .output();
+    String::from_utf8(output.unwrap().stdout).unwrap().trim().to_owned()
+}
+
+fn sha256(file: &Path) -> String {
+    let output = Command::new("sha256sum").arg(file).output().unwrap();
+    String::from_utf8(output.stdout).unwrap()[..64].to_owned()
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn the_cache_is_shown_as_a_tree_with_who_needs_what() {
+    let place = Place::two_chains();
+    let shown = text(&place.run(&["cache", "ls"]));
+    let line = |start: &str| {
+        shown
+            .lines()
+            .find(|line| line.starts_with(start))
+            .unwrap_or_else(|| panic!("{start}: {shown}"))
+    };
+    assert!(line("install aaaaaaaaaaaa").contains("30 days") && line("install").ends_with("  m"));
+    assert!(line("└─ docker bbbbbbbbbbbb").ends_with("  m"));
+    assert!(line("   ├─ account cccccccccccc (jdoe)").ends_with("  m"));
+    line("   │  └─ machine m");
+    assert!(line("   └─ account dddddddddddd (marvin)").ends_with("5 days"));
+    line("      └─ project eeeeeeeeeeee");
+    assert!(line("identity jdoe").ends_with("  m") && line("identity zaphod").ends_with("just now"));
+    line("total in the cache");
+
+    let all = place.json(&["cache", "ls"]);
+    let docker = all.iter().find(|thing| thing["kind"] == "docker").unwrap();
+    assert_eq!(docker["needed_by"], json!(["m"]));
+    assert_eq!(docker["lies_on"], json!(["install aaaaaaaaaaaa"]));
+    assert!(docker["bytes"].as_u64().unwrap() > 0 && docker["age_seconds"].as_u64().unwrap() >= 20 * 86400);
+}
+
+#[test]
+fn a_cache_that_may_not_be_written_can_be_looked_at() {
+    let place = Place::two_chains();
+    let before = text(&place.run(&["cache", "ls"]));
+    let mut command = place.command(&["cache", "ls"]);
+    if rustix::process::geteuid().is_root() {
+        // root may write anywhere, but not where nobody may.
+        let cache = place.path("cache");
+        let script = "mount --bind \"$0\" \"$0\" && mount -o remount,bind,ro \"$0\" && ! touch \"$0/x\" && exec \"$@\"";
+        let mut unshare = Command::new("unshare");
+        unshare
+            .args(["--mount", "sh", "-c", script])
+            .arg(cache)
+            .arg(program())
+            .args(["cache", "ls"]);
+        for (name, value) in command.get_envs() {
+            unshare.env(name, value.unwrap());
+        }
+        command = unshare;
+    } else {
+        fs::set_permissions(place.path("cache/v1"), fs::Permissions::from_mode(0o500)).unwrap();
+        fs::set_permissions(place.layers(), fs::Permissions::from_mode(0o500)).unwrap();
+    }
+    let output = command.output().unwrap();
+    assert_eq!(text(&output), before, "{}", stderr(&output));
+    // One that is not there is empty, and stays away.
+    let nowhere = Place::new();
+    let output = nowhere.run(&["cache", "ls"]);
+    assert!(
+        output.status.success() && text(&output).contains("total"),
+        "{}",
+        stderr(&output)
+    );
+    assert!(!nowhere.path("cache").exists());
+}
+
+#[test]
+fn pruning_goes_by_rules_and_spares_what_machines_need() {
+    let table: [(&[&str], &str, &[&str]); 8] = [
+        (&[], "abc", &["_builder", "jdoe"]),
+        // The newest account is marvin's, of keys all but one go.
+        (&["--keep-last", "1"], "abcde", &["_builder", "jdoe", "marvin"]),
+        (&["--older-than", "30d"], "abcde", &["_builder", "jdoe", "marvin"]),
+        (&["--older-than", "3d"], "abc", &["_builder", "jdoe", "marvin"]),
+        (
+            &["--max-size", "1GiB"],
+            "abcde",
+            &["_builder", "jdoe", "marvin", "zaphod"],
+        ),
+        (&["--max-size", "1B"], "abc", &["_builder", "jdoe"]),
+        (
+            &["--max-size", "1B", "--older-than", "30d"],
+            "abcde",
+            &["_builder", "jdoe", "marvin"],
+        ),
+        (&["--keep-last", "0", "--max-size", "1B"], "abc", &["_builder", "jdoe"]),
+    ];
+    for (rules, layers, identities) in table {
+        let place = Place::two_chains();
+        // Of the keys, zaphod's are the oldest.
+        let old = ["-d", "2020-01-01"].map(str::to_owned);
+        let touched = Command::new("touch")
+            .args(old)
+            .arg(place.path("cache/v1/identities/zaphod"))
+            .status();
+        assert!(touched.unwrap().success());
+        let output = place.run(&[&["cache", "prune"], rules].concat());
+        assert!(output.status.success(), "{rules:?}: {}", stderr(&output));
+        assert_eq!(place.there(), layers, "{rules:?}: {}", text(&output));
+        if rules != ["--keep-last", "1"] {
+            assert_eq!(place.identities(), identities, "{rules:?}: {}", text(&output));
+        }
+        if rules == ["--max-size", "1B"] {
+            assert!(stderr(&output).contains("more than 1 B"), "{}", stderr(&output));
+        }
+    }
+}
+
+#[test]
+fn pruning_knows_machines_of_other_data_folders_and_of_runs_at_work() {
+    let place = Place::two_chains();
+    fs::rename(place.path("data"), place.path("elsewhere")).unwrap();
+    let users = place.path("cache/v1/users");
+    fs::create_dir_all(&users).unwrap();
+    fs::write(users.join("other"), place.path("elsewhere/machines").to_str().unwrap()).unwrap();
+    assert!(text(&place.run(&["cache", "ls"])).contains("machine m in "));
+    place.run(&["cache", "prune"]);
+    assert_eq!(place.there(), "abc");
+    // While another process shares the store nothing goes.
+    fs::remove_dir_all(place.path("elsewhere")).unwrap();
+    let using = fs::File::create(place.layers().join(".use")).unwrap();
+    using.lock_shared().unwrap();
+    let refused = place.run(&["cache", "prune"]);
+    assert_eq!(refused.status.code(), Some(11), "{}", stderr(&refused));
+    assert_eq!(place.there(), "abc");
+    drop(using);
+    place.run(&["cache", "prune"]);
+    assert_eq!(place.there(), "");
+    assert_eq!(place.identities(), Vec::<String>::new());
+}
+
+#[test]
+fn a_damaged_checkpoint_is_told_and_set_aside() {
+    let place = Place::two_chains();
+    let sound = place.run(&["cache", "check"]);
+    assert!(sound.status.success(), "{}", stderr(&sound));
+    assert_eq!(text(&sound).matches("sound").count(), 5, "{}", text(&sound));
+    let disk = place.layers().join("d".repeat(64)).join("disk.qcow2");
+    let mut bytes = fs::read(&disk).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    fs::write(&disk, bytes).unwrap();
+    // One that lies on another than it should: only its header tells.
+    let c = place.layers().join("c".repeat(64));
+    let rebased = Command::new("qemu-img")
+        .args([
+            "rebase",
+            "-u",
+            "-f",
+            "qcow2",
+            "-F",
+            "qcow2",
+            "-b",
+            &format!("../{}/disk.qcow2", "a".repeat(64)),
+        ])
+        .arg(c.join("disk.qcow2"))
+        .status();
+    assert!(rebased.unwrap().success());
+    let manifest = fs::read_to_string(c.join("layer.json")).unwrap();
+    let mut manifest: Value = serde_json::from_str(&manifest).unwrap();
+    manifest["digests"]["disk.qcow2"] = sha256(&c.join("disk.qcow2")).into();
+    fs::write(c.join("layer.json"), manifest.to_string()).unwrap();
+
+    let using = fs::File::create(place.layers().join(".use")).unwrap();
+    using.lock_shared().unwrap();
+    let told = place.run(&["cache", "check"]);
+    assert_eq!(told.status.code(), Some(5), "{}", stderr(&told));
+    assert_eq!(place.there(), "abcde", "another process uses them");
+    drop(using);
+
+    let told = place.run(&["cache", "check"]);
+    assert_eq!(told.status.code(), Some(5));
+    assert!(stderr(&told).contains("2 checkpoints are damaged") && stderr(&told).contains("provision create"));
+    assert!(text(&told).contains("changed since it was made") && text(&told).contains("it lies on ../aaaa"));
+    assert_eq!(place.there(), "abe");
+    let damaged = fs::read_dir(place.path("cache/v1/damaged")).unwrap().count();
+    assert_eq!(damaged, 2);
+    assert!(text(&place.run(&["cache", "ls"])).contains("damaged dddddddddddd-d0"));
+    let rest = place.run(&["cache", "check"]);
+    assert!(rest.status.success(), "{}", stderr(&rest));
+    assert!(
+        text(&rest).contains("of no use"),
+        "what lies on the damaged one: {}",
+        text(&rest)
+    );
+    // They go when the user says so.
+    place.run(&["cache", "prune"]);
+    assert_eq!(fs::read_dir(place.path("cache/v1/damaged")).unwrap().count(), 0);
+}

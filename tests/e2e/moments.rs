@@ -1,0 +1,151 @@
+//! Back to how `create` left the machine, and to snapshots, with a guest that notices.
+
+use std::fs;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::Value;
+
+use super::run::Ended;
+use super::world::{LOGIN, World};
+
+/// How far the guest's clock may be from the host's: reaching an emulated guest on a busy host takes seconds.
+const CLOCK: u64 = 30;
+
+/// What was changed in the machine is gone, and it goes on where it was: it has not booted.
+pub fn is_reset(world: &World) {
+    let boot = boot_id(world);
+    world.guest("echo changed > ~/data/changed && docker volume create changed && rm -rf ~/inception");
+    let reset = run(world, &["reset"]);
+    told(&reset, "going on from the kept memory");
+    assert_eq!(warnings(&reset), Vec::<String>::new());
+    println!(
+        "  reset: SSH after {:.1} s, the site after {:.1} s",
+        seconds_of(&reset, "SSH answers"),
+        reset.seconds
+    );
+    assert_eq!(boot_id(world), boot, "it booted");
+    assert_eq!(
+        world.guest("ls ~/data/changed 2>&1 | grep -c No; ls ~/inception/Makefile | wc -l"),
+        "1\n1\n"
+    );
+    assert_eq!(world.guest("docker volume ls --quiet --filter name=changed"), "");
+    knows_the_time(world);
+    let renewed = world.guest("sudo dmesg | grep -c 'crng reseeded due to virtual machine fork'");
+    assert_ne!(renewed, "0\n", "its entropy is that of another");
+    super::machine::shows_its_page(world);
+}
+
+/// A memory that does not fit is told, the machine boots, and the next time it goes on from its memory again.
+pub fn boots_when_its_memory_does_not_fit(world: &World) {
+    let moments = fs::read_dir(world.machine_dir(LOGIN).join("moments"))
+        .unwrap()
+        .flatten();
+    let created = moments
+        .map(|entry| entry.path())
+        .find(|path| path.join("memory.json").exists());
+    let manifest = created.expect("a kept memory").join("memory.json");
+    let text = fs::read_to_string(&manifest).unwrap();
+    fs::write(&manifest, text.replacen("\"qemu\": \"", "\"qemu\": \"0.", 1)).unwrap();
+    let boot = boot_id(world);
+    let reset = run(world, &["reset"]);
+    let warned = warnings(&reset);
+    assert!(
+        warned.iter().any(|text| text.contains("it was kept by QEMU 0.")),
+        "{warned:?}"
+    );
+    assert_ne!(boot_id(world), boot);
+    let boot = boot_id(world);
+    told(&run(world, &["reset"]), "going on from the kept memory");
+    assert_eq!(boot_id(world), boot);
+}
+
+/// With memory and without, while it runs and while it is off; in the presence of the other commands.
+pub fn keeps_snapshots(world: &World) {
+    let boot = boot_id(world);
+    world.guest(
+        "echo one > ~/data/state; (echo $$ > /tmp/pid; exec sleep 100000) > /dev/null 2>&1 < /dev/null & sleep 1",
+    );
+    world.text(&["snapshot", "one"]);
+    world.guest("echo two > ~/data/state; kill $(cat /tmp/pid)");
+    world.text(&["snapshot", "two", "--no-memory"]);
+    let clash = world.output(&["snapshot", "two"]);
+    assert_eq!(
+        clash.status.code(),
+        Some(2),
+        "{}",
+        String::from_utf8_lossy(&clash.stderr)
+    );
+    world.guest("echo three > ~/data/state");
+    let listed = world.text(&["snapshots"]);
+    assert!(
+        listed.contains("memory and disk") && listed.contains("disk, while it ran"),
+        "{listed}"
+    );
+    let shown = world.text(&["--json", "snapshots"]);
+    assert_eq!(shown.lines().count(), 2, "{shown}");
+
+    let restored = run(world, &["restore", "one"]);
+    println!("  restore with memory: {:.1} s", restored.seconds);
+    assert_eq!(world.guest("cat ~/data/state"), "one\n");
+    // The very process runs on.
+    assert_eq!(world.guest("ps -o comm= -p $(cat /tmp/pid)"), "sleep\n");
+    assert_eq!(boot_id(world), boot);
+    knows_the_time(world);
+    // What is needed by a snapshot alone is not pruned, and the one under another may go.
+    world.text(&["snapshot", "rm", "one"]);
+    world.text(&["stop"]);
+    world.text(&["restore", "two"]);
+    assert_eq!(world.guest("cat ~/data/state"), "two\n");
+    assert_ne!(boot_id(world), boot);
+    world.text(&["stop"]);
+    world.text(&["snapshot", "off"]);
+    world.text(&["restore", "off"]);
+    let listed = world.text(&["list"]);
+    let ours = listed.lines().find(|line| line.starts_with(LOGIN)).unwrap();
+    assert!(ours.contains("stopped"), "it was off: {listed}");
+    for name in ["two", "off"] {
+        world.text(&["snapshot", "rm", name]);
+    }
+    let gone = world.output(&["restore", "off"]);
+    assert_eq!(gone.status.code(), Some(2));
+    // And back to how `create` left it, from off.
+    let reset = run(world, &["reset"]);
+    told(&reset, "going on from the kept memory");
+    assert_eq!(world.guest("cat ~/data/state 2> /dev/null || echo none"), "none\n");
+}
+
+fn run(world: &World, args: &[&str]) -> Ended {
+    world.run(args).end().succeeded()
+}
+
+fn boot_id(world: &World) -> String {
+    world.guest("cat /proc/sys/kernel/random/boot_id")
+}
+
+fn knows_the_time(world: &World) {
+    let theirs: u64 = world.guest("date +%s").trim().parse().unwrap();
+    let ours = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    assert!(
+        ours.abs_diff(theirs) <= CLOCK,
+        "the guest's clock says {theirs}, the host's {ours}"
+    );
+}
+
+fn warnings(ended: &Ended) -> Vec<String> {
+    let warnings = ended.events.iter().filter(|event| event["event"] == "warning");
+    warnings.map(|event| event["text"].to_string()).collect()
+}
+
+#[track_caller]
+fn told(ended: &Ended, text: &str) {
+    let is_it = |event: &Value| event["text"] == text;
+    assert!(ended.events.iter().any(is_it), "{:?}", ended.events);
+}
+
+/// When, after the first event, `text` was told.
+fn seconds_of(ended: &Ended, text: &str) -> f64 {
+    let time = |event: &Value| event["time"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    let first = time(&ended.events[0]);
+    let told = ended.events.iter().find(|event| event["text"] == text).unwrap();
+    Duration::try_from(time(told) - first).unwrap_or_default().as_secs_f64()
+}
