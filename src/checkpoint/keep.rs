@@ -142,6 +142,9 @@ impl Store {
         if !damaged.exists() {
             changes.make_dir(&damaged)?;
         }
+        if let Some(cache) = damaged.parent() {
+            changes.sync(cache)?;
+        }
         let to = damaged.join(format!("{}-{}", base.key.short(), base.id));
         layer.hypervisor().driver().forget(&layer.disk).with_context(context)?;
         changes.rename(&self.dir(&base.key), &to).with_context(context)?;

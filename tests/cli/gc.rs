@@ -216,6 +216,14 @@ fn runs_that_were_killed_with_their_guardians_leave_nothing_after_gc() {
     assert!(place.path("data/machines/m/machine.json").exists());
 }
 
+/// A machine without a guest.
+fn qemu() -> Command {
+    let mut qemu = Command::new("qemu-system-x86_64");
+    qemu.args(["-nodefaults", "-M", "none", "-display", "none"]);
+    qemu.args(["-qmp", "unix:qmp.sock,server=on,wait=off"]);
+    qemu
+}
+
 #[test]
 fn what_only_looks_left_stays() {
     let place = Place::new();
@@ -232,19 +240,6 @@ fn what_only_looks_left_stays() {
         let pid = child.id();
         others.0.push(child);
         pid
-    };
-    let qemu = || {
-        let mut qemu = Command::new("qemu-system-x86_64");
-        qemu.args([
-            "-nodefaults",
-            "-M",
-            "none",
-            "-display",
-            "none",
-            "-qmp",
-            "unix:qmp.sock,server=on,wait=off",
-        ]);
-        qemu
     };
     let mut stay = Vec::new();
     // A machine that runs, one that was kept when make failed, one at which a command works.

@@ -89,6 +89,8 @@ struct Truth {
     machines: Vec<Base>,
     /// Makings whose disk was damaged.
     damaged: BTreeSet<String>,
+    /// Where those were put.
+    aside: Vec<PathBuf>,
     count: usize,
 }
 
@@ -320,7 +322,8 @@ impl World {
         }
         for layer in store.list()? {
             if !examine_digests(&layer, &Cancel::default())?.is_empty() {
-                store.set_aside(&layer)?;
+                let place = store.set_aside(&layer)?;
+                locked(&self.truth).aside.push(place);
             }
         }
         Ok(())
@@ -345,6 +348,10 @@ impl World {
         if let Some(layer) = lonely {
             let place = place_of(&layer.manifest.base);
             return Err(format!("the layer {place} is taken without the one that it lies on"));
+        }
+        let aside = locked(&self.truth).aside.clone();
+        if let Some(lost) = aside.iter().find(|place| !place.join("disk.qcow2").exists()) {
+            return Err(format!("what was set aside in {} is gone", lost.display()));
         }
         // What lies on a damaged layer is lost with it.
         let truth = &mut *locked(&self.truth);
