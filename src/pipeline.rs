@@ -58,6 +58,7 @@ pub fn create(creation: &Creation<'_>) -> Result<()> {
     let record = record(creation, &instance)?;
     // What is cheap to get wrong is read first: nobody wants to hear of a bad link after a long download.
     let parts = Parts::gather(config, paths)?;
+    creation.require_kept(&parts, &store)?;
     instance.remember(&record)?;
     let mut run = Run {
         creation,
@@ -159,7 +160,6 @@ impl Run<'_> {
     }
 
     fn whole(&mut self, parts: Parts) -> Result<()> {
-        self.creation.require_kept(&parts, self.pinned_iso().as_deref())?;
         let iso = parts.iso(self.creation, self.pinned_iso().as_deref())?;
         let materials = Materials { iso, parts };
         self.plan = materials.plan(self.creation.config, self.host().engine.features(), &self.host().cancel)?;

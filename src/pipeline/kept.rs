@@ -10,6 +10,7 @@ use crate::cancel::Cancel;
 use crate::checkpoint;
 use crate::config::Config;
 use crate::event::Stage;
+use crate::instance::Instance;
 use crate::kept::need::{self, Image, Receipt};
 use crate::kept::{Digest, Keeper, Store, dates};
 use crate::machine::driver::Features;
@@ -182,15 +183,26 @@ impl Creation<'_> {
         self.host.keeper.as_deref().is_some_and(Keeper::is_offline)
     }
 
+    /// The digest of the ISO that the user's machine is made from, if there is one and no newer one is asked for.
+    ///
+    /// # Errors
+    /// When the machine's record cannot be read.
+    pub fn pinned(&self, store: &checkpoint::Store) -> Result<Option<String>> {
+        let record = Instance::new(self.paths, &self.config.name).record()?;
+        let record = record.filter(|record| record.guest == self.config.guest && !self.refresh);
+        Ok(record.and_then(|record| store.installed_from(&record.layer?)))
+    }
+
     /// Refuses a run without a network that would lack something.
     ///
     /// # Errors
     /// A fault that names what is missing.
-    pub fn require_kept(&self, parts: &Parts, pinned: Option<&str>) -> Result<()> {
+    pub fn require_kept(&self, parts: &Parts, store: &checkpoint::Store) -> Result<()> {
         if !self.is_offline() {
             return Ok(());
         }
-        let features = self.host.engine.features();
+        let (features, pinned) = (self.host.engine.features(), self.pinned(store)?);
+        let pinned = pinned.as_deref();
         let missing = missing(self.config, self.paths, features, parts, pinned, &self.host.cancel)
             .context("looking what is kept")?;
         if !missing.things.is_empty() {
