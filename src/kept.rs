@@ -7,9 +7,13 @@
 mod archive;
 mod client;
 pub mod dates;
+mod digest;
+pub mod dockerfile;
+mod hub;
 mod keeper;
 mod names;
 pub mod need;
+mod prune;
 mod registry;
 mod reply;
 mod server;
@@ -21,8 +25,10 @@ mod upstream;
 mod tests;
 
 pub use client::Fetcher;
+pub use digest::Digest;
 pub use keeper::{Keeper, Route};
 pub use names::NOWHERE;
 #[allow(unused_imports, reason = "what `cache` needs to show and prune it")]
-pub use store::{Bound, Digest, Size, Store};
+pub use prune::{Bound, Size};
+pub use store::Store;
 pub use upstream::GATEWAY;

@@ -11,7 +11,8 @@ use crate::checkpoint;
 use crate::config::Config;
 use crate::event::Stage;
 use crate::instance::Instance;
-use crate::kept::need::{self, Image, Receipt};
+use crate::kept::dockerfile;
+use crate::kept::need::{Image, Receipt};
 use crate::kept::{Digest, Keeper, Store, dates};
 use crate::machine::driver::Features;
 use crate::media;
@@ -50,7 +51,7 @@ impl<'a> Needs<'a> {
             Stage::Project => {
                 let dockerfiles = self.parts.project.tree.dockerfiles()?;
                 let target = self.config.project.target.as_deref().unwrap_or_default();
-                let builds = need::fingerprint(dockerfiles.iter().map(String::as_str).chain([target]));
+                let builds = dockerfile::fingerprint(dockerfiles.iter().map(String::as_str).chain([target]));
                 Some(format!("{BUILDS}{builds}"))
             }
             _ => None,
@@ -81,7 +82,7 @@ impl<'a> Needs<'a> {
     /// When one cannot be read.
     pub fn images(&self) -> Result<Vec<Image>> {
         let dockerfiles = self.parts.project.tree.dockerfiles()?;
-        let mut images: Vec<_> = dockerfiles.iter().flat_map(|text| need::images(text)).collect();
+        let mut images: Vec<_> = dockerfiles.iter().flat_map(|text| dockerfile::images(text)).collect();
         images.sort();
         images.dedup();
         Ok(images)
