@@ -13,6 +13,7 @@ mod hub;
 mod keeper;
 mod names;
 pub mod need;
+mod place;
 mod prune;
 mod registry;
 mod reply;

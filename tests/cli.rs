@@ -13,6 +13,7 @@ mod cli {
     mod faults;
     mod guardian;
     mod images;
+    mod offline;
     mod running;
     mod scripts;
     mod settings;

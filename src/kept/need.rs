@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::digest::Digest;
-use super::registry::key_of;
+use super::place::key_of;
 use super::store::{Fetched, Store};
 
 /// What a stage fetched.
