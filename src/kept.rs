@@ -7,9 +7,14 @@
 mod archive;
 mod client;
 pub mod dates;
+mod digest;
+pub mod dockerfile;
+mod hub;
 mod keeper;
 mod names;
 pub mod need;
+mod place;
+mod prune;
 mod registry;
 mod reply;
 mod server;
@@ -21,7 +26,9 @@ mod upstream;
 mod tests;
 
 pub use client::Fetcher;
+pub use digest::Digest;
 pub use keeper::{Keeper, Route};
 pub use names::NOWHERE;
-pub use store::{Bound, Digest, Size, Store};
+pub use prune::{Bound, Size};
+pub use store::Store;
 pub use upstream::GATEWAY;

@@ -79,6 +79,7 @@ pub fn create(creation: &Creation<'_>) -> Result<()> {
     moments::settle(&host.events, &instance, &mut record)?;
     // What is cheap to get wrong is read first: nobody wants to hear of a bad link after a long download.
     let parts = Parts::gather(config, paths, creation.lock.as_ref())?;
+    creation.require_kept(&parts, &store, &creation.makings(&store, &record))?;
     instance.remember(&record)?;
     let mut run = Run {
         creation,
@@ -155,6 +156,22 @@ fn record(creation: &Creation<'_>, instance: &Instance) -> Result<Record> {
     Ok(record)
 }
 
+/// The makings on which the machine lies now.
+fn present_makings<'a>(store: &'a Store, record: &Record) -> Makings<'a> {
+    Makings::of(store, record.layer.as_ref().or(record.work_layer.as_ref()))
+}
+
+impl Creation<'_> {
+    /// The makings on which the machine shall lie.
+    fn makings<'a>(&'a self, store: &'a Store, record: &Record) -> Makings<'a> {
+        let makings = present_makings(store, record).locked(self.lock.as_ref());
+        match self.aim {
+            Aim::Anew(stage) => makings.anew(stage),
+            Aim::Current | Aim::Clean => makings,
+        }
+    }
+}
+
 fn cached(planned: &Planned) -> Event {
     Event::StageCached {
         stage: planned.stage,
@@ -181,8 +198,6 @@ impl Run<'_> {
     }
 
     fn whole(&mut self, parts: Parts) -> Result<()> {
-        self.creation
-            .require_kept(&parts, self.pinned_iso().as_deref(), &self.makings())?;
         let iso = parts.iso(self.creation, self.pinned_iso().as_deref())?;
         let materials = Materials { iso, parts };
         self.plan = self.plan(&materials)?;
@@ -217,26 +232,10 @@ impl Run<'_> {
         if let Some(lock) = lock {
             lock.require_iso(&materials.iso)?;
             if *aim == Aim::Current && self.record.layer.is_some() {
-                lock.require_layers(&self.store, &plan(&self.present_makings())?)?;
+                lock.require_layers(&self.store, &plan(&present_makings(&self.store, &self.record))?)?;
             }
         }
-        plan(&self.makings())
-    }
-
-    /// Those on which the machine lies now.
-    fn present_makings(&self) -> Makings<'_> {
-        let base = self.record.layer.as_ref().or(self.record.work_layer.as_ref());
-        Makings::of(&self.store, base)
-    }
-
-    /// Those on which it shall lie.
-    fn makings(&self) -> Makings<'_> {
-        let Creation { aim, lock, .. } = self.creation;
-        let makings = self.present_makings().locked(lock.as_ref());
-        match *aim {
-            Aim::Anew(stage) => makings.anew(stage),
-            Aim::Current | Aim::Clean => makings,
-        }
+        plan(&self.creation.makings(&self.store, &self.record))
     }
 
     /// Whether every stage's work is there.

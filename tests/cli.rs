@@ -14,6 +14,7 @@ mod cli {
     mod gc;
     mod guardian;
     mod images;
+    mod offline;
     mod rebuild;
     mod running;
     mod scripts;

@@ -12,9 +12,10 @@ use hyper::header::{
 use hyper::{Method, Request, Response, StatusCode};
 use reqwest::Url;
 
+use super::digest::Digest;
 use super::reply::{self, Keep, Reply};
 use super::server::Shared;
-use super::store::{Digest, Entry};
+use super::store::Entry;
 
 /// Fields that concern one connection only (RFC 9110, 7.6.1).
 const HOP: [HeaderName; 8] = [

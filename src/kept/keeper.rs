@@ -11,8 +11,9 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use super::names;
+use super::prune::Bound;
 use super::server::{self, Shared};
-use super::store::{Bound, Fetched, Store};
+use super::store::{Fetched, Store};
 use super::upstream::Upstream;
 use crate::config::{Docker, Network};
 use crate::event::Events;

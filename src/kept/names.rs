@@ -177,6 +177,29 @@ mod tests {
     }
 
     #[test]
+    fn the_configured_server_is_asked() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+            let server = socket.local_addr().unwrap();
+            let asked = Asked::default();
+            tokio::spawn(answer(socket, Arc::clone(&asked)));
+            // One that does not listen comes first.
+            let silent = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))
+                .await
+                .unwrap()
+                .local_addr()
+                .unwrap();
+            let found = lookup("mirror.test", &[silent, server]).await.unwrap();
+            assert_eq!(found, [IpAddr::V4(NOWHERE)]);
+            assert!(asked.lock().unwrap().contains("mirror.test"));
+        });
+    }
+
+    #[test]
     fn every_name_leads_nowhere() {
         let asked = Asked::default();
         let mut query = Packet::new_query(7);

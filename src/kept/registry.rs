@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use hyper::body::Incoming as Asking;
-use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, WWW_AUTHENTICATE};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 
+use super::digest::Digest;
+use super::hub::ask;
+use super::place::{Wanted, key_of, wanted};
 use super::reply::{self, Keep, Reply};
 use super::server::{Shared, now};
-use super::store::{Digest, Entry};
-use super::upstream::{Upstream, token_giver};
+use super::store::Entry;
+use super::upstream::Upstream;
 
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
@@ -22,42 +25,6 @@ const MANIFEST: usize = 4 << 20;
 pub const KINDS: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
                          application/vnd.docker.distribution.manifest.list.v2+json, \
                          application/vnd.docker.distribution.manifest.v2+json";
-
-/// What a path of the registry's names.
-#[derive(Debug, PartialEq, Eq)]
-enum Wanted {
-    Base,
-    Manifest { name: String, reference: String },
-    Blob { name: String, digest: Digest },
-}
-
-/// Under which address a manifest is kept.
-pub fn key_of(name: &str, reference: &str) -> String {
-    let separator = if reference.contains(':') { '@' } else { ':' };
-    format!("docker.io/{name}{separator}{reference}")
-}
-
-fn wanted(path: &str) -> Option<Wanted> {
-    let rest = path.strip_prefix("/v2")?;
-    if matches!(rest, "" | "/") {
-        return Some(Wanted::Base);
-    }
-    let rest = rest.strip_prefix('/')?;
-    let is_fit = |text: &str, more: &str| {
-        !text.is_empty() && !text.contains("..") && text.chars().all(|c| c.is_ascii_alphanumeric() || more.contains(c))
-    };
-    if let Some((name, reference)) = rest.rsplit_once("/manifests/") {
-        let fit = is_fit(name, "/._-") && is_fit(reference, ":._-");
-        let (name, reference) = (name.to_owned(), reference.to_owned());
-        return fit.then_some(Wanted::Manifest { name, reference });
-    }
-    let (name, digest) = rest.rsplit_once("/blobs/")?;
-    let digest = digest.starts_with("sha256:").then(|| Digest::parse(digest))??;
-    is_fit(name, "/._-").then(|| Wanted::Blob {
-        name: name.to_owned(),
-        digest,
-    })
-}
 
 /// Answers a request to the registry.
 pub async fn answer(shared: &Arc<Shared>, request: Request<Asking>) -> Reply {
@@ -224,131 +191,6 @@ async fn blob(shared: &Arc<Shared>, name: &str, digest: &Digest, head_only: bool
         Err(error) => {
             shared.events.detail(format!("{key}: {error:#}"));
             unknown("BLOB_UNKNOWN", &format!("{error:#}"))
-        }
-    }
-}
-
-/// Asks the registries in turn.
-async fn ask(
-    shared: &Shared,
-    upstream: &Upstream,
-    name: &str,
-    path: &str,
-    accept: Option<&str>,
-) -> Result<reqwest::Response> {
-    let mut failure = None;
-    for registry in &upstream.registries {
-        match ask_one(shared, upstream, registry, name, path, accept).await {
-            Ok(response) => return Ok(response),
-            Err(error) => failure = failure.or(Some(error.context(format!("asking {registry}")))),
-        }
-    }
-    Err(failure.unwrap_or_else(|| anyhow::anyhow!("there is no registry")))
-}
-
-async fn ask_one(
-    shared: &Shared,
-    upstream: &Upstream,
-    registry: &str,
-    name: &str,
-    path: &str,
-    accept: Option<&str>,
-) -> Result<reqwest::Response> {
-    let token_key = format!("{registry} {name}");
-    let mut may_retry = true;
-    loop {
-        let mut request = upstream.registry.get(format!("{registry}/v2/{path}"));
-        if let Some(accept) = accept {
-            request = request.header(ACCEPT, accept);
-        }
-        let known = shared
-            .tokens
-            .lock()
-            .ok()
-            .and_then(|tokens| tokens.get(&token_key).cloned());
-        if let Some(token) = known {
-            request = request.bearer_auth(token);
-        }
-        let response = request.send().await.map_err(reqwest::Error::without_url)?;
-        if response.status() == StatusCode::UNAUTHORIZED && may_retry {
-            may_retry = false;
-            let challenge = response.headers().get(WWW_AUTHENTICATE);
-            let challenge = challenge.and_then(|value| value.to_str().ok()).unwrap_or_default();
-            let token = token(upstream, registry, challenge).await?;
-            if let Ok(mut tokens) = shared.tokens.lock() {
-                tokens.insert(token_key.clone(), token);
-            }
-            continue;
-        }
-        if response.status() != StatusCode::OK {
-            bail!("it answers {}", response.status());
-        }
-        return Ok(response);
-    }
-}
-
-/// A token for everybody (distribution's token authentication specification).
-async fn token(upstream: &Upstream, registry: &str, challenge: &str) -> Result<String> {
-    let fields = challenge.strip_prefix("Bearer ").context("it wants a password")?;
-    let field = |name: &str| {
-        let (_, rest) = fields.split_once(&format!("{name}=\""))?;
-        Some(rest.split_once('"')?.0)
-    };
-    let realm = field("realm").context("it does not say who gives tokens")?;
-    if !realm.starts_with("https://") && !realm.starts_with(registry) {
-        bail!("its tokens come from a place that is not to be trusted");
-    }
-    let query: Vec<_> = ["service", "scope"]
-        .into_iter()
-        .filter_map(|name| Some((name, field(name)?)))
-        .collect();
-    let mut realm = reqwest::Url::parse(realm).context("reading who gives tokens")?;
-    realm.query_pairs_mut().extend_pairs(query);
-    let response = upstream.registry.get(token_giver(realm, registry)?).send().await?;
-    let content = response.error_for_status()?.bytes().await?;
-    let answer: serde_json::Value = serde_json::from_slice(&content)?;
-    let token = answer.get("token").or_else(|| answer.get("access_token"));
-    Ok(token
-        .and_then(|token| token.as_str())
-        .context("it gives no token")?
-        .to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_are_taken_apart() {
-        let manifest = |name: &str, reference: &str| {
-            Some(Wanted::Manifest {
-                name: name.into(),
-                reference: reference.into(),
-            })
-        };
-        assert_eq!(wanted("/v2/"), Some(Wanted::Base));
-        assert_eq!(
-            wanted("/v2/library/debian/manifests/bookworm"),
-            manifest("library/debian", "bookworm")
-        );
-        let digest = format!("sha256:{}", "a".repeat(64));
-        assert_eq!(wanted(&format!("/v2/a/manifests/{digest}")), manifest("a", &digest));
-        assert_eq!(
-            wanted(&format!("/v2/a/b/blobs/{digest}")),
-            Some(Wanted::Blob {
-                name: "a/b".into(),
-                digest: Digest::parse(&digest).unwrap()
-            })
-        );
-        for path in [
-            "/",
-            "/v2/../x/manifests/a",
-            "/v2/a/blobs/sha256:..",
-            "/v2/a/blobs/aa",
-            "/v2/a b/manifests/c",
-            "/v2/_catalog",
-        ] {
-            assert_eq!(wanted(path), None, "{path}");
         }
     }
 }

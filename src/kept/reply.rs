@@ -13,8 +13,9 @@ use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, H
 use hyper::{Response, StatusCode};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
+use super::digest::Digest;
 use super::server::Shared;
-use super::store::{Digest, Entry};
+use super::store::Entry;
 
 /// Whatever may go wrong in a body.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -15,9 +15,10 @@ use reqwest::Url;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
+use super::digest::Digest;
 use super::names::{Asked, NOWHERE};
 use super::reply::{self, Reply};
-use super::store::{Digest, Entry, Fetched, Incoming, Store};
+use super::store::{Entry, Fetched, Incoming, Store};
 use super::upstream::{GATEWAY, Upstream, authority_of, credentials};
 use super::{archive, registry, tunnel};
 use crate::event::Events;

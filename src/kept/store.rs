@@ -13,7 +13,7 @@
 use std::collections::BTreeMap;
 use std::io::{Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use anyhow::{Context as _, Result};
 use fs_err as fs;
@@ -21,52 +21,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
 
+use super::digest::Digest;
+
 /// What is read from a file at once, in bytes.
 const BLOCK: usize = 256 << 10;
-
-/// A SHA-256 as 64 lower-case hexadecimal digits.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Digest(String);
-
-impl Digest {
-    /// Of `bytes`.
-    pub fn of(bytes: &[u8]) -> Self {
-        Self(hex::encode(Sha256::digest(bytes)))
-    }
-
-    /// From its digits, with or without the `sha256:` of the OCI's image specification.
-    pub fn parse(text: &str) -> Option<Self> {
-        let digits = text.strip_prefix("sha256:").unwrap_or(text);
-        let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-        (digits.len() == 64 && digits.bytes().all(is_digit)).then(|| Self(digits.to_owned()))
-    }
-
-    /// Its digits.
-    pub fn hex(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Display for Digest {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "sha256:{}", self.0)
-    }
-}
-
-impl TryFrom<String> for Digest {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        Self::parse(&text).ok_or_else(|| format!("{text:?} is no SHA-256"))
-    }
-}
-
-impl From<Digest> for String {
-    fn from(digest: Digest) -> Self {
-        digest.0
-    }
-}
 
 /// What an address gave.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,35 +45,10 @@ pub struct Entry {
     pub at: u64,
 }
 
-/// How much is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
-pub struct Size {
-    /// Pieces of content.
-    pub files: u64,
-    /// Bytes, those on their way too.
-    pub bytes: u64,
-}
-
-/// What may stay: what was used least lately goes first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Bound {
-    /// What was not used for so long goes.
-    pub age: Option<Duration>,
-    /// At most so many bytes stay.
-    pub bytes: Option<u64>,
-}
-
 /// The folder.
 #[derive(Debug, Clone)]
 pub struct Store {
     folder: PathBuf,
-}
-
-/// A blob in its file.
-struct Blob {
-    path: PathBuf,
-    bytes: u64,
-    used: SystemTime,
 }
 
 impl Store {
@@ -229,81 +162,6 @@ impl Store {
     pub fn keep_receipt<T: Serialize>(&self, name: &str, receipt: &T) -> Result<()> {
         write_json(&self.folder.join("receipts").join(format!("{name}.json")), receipt)
     }
-
-    /// How much is kept.
-    ///
-    /// # Errors
-    /// When the folder cannot be read.
-    pub fn size(&self) -> Result<Size> {
-        let mut size = Size::default();
-        for blob in self.files("blobs")?.into_iter().chain(self.files("partial")?) {
-            size.files += 1;
-            size.bytes += blob.bytes;
-        }
-        Ok(size)
-    }
-
-    /// Removes what is beyond `bound`, what leads to content that is not there, and what interrupted processes left.
-    /// Gives what was removed.
-    ///
-    /// # Errors
-    /// When something cannot be removed.
-    pub fn prune(&self, bound: Bound) -> Result<Size> {
-        let mut removed = self.sweep()?;
-        let mut blobs = self.files("blobs")?;
-        blobs.sort_by_key(|blob| blob.used);
-        let mut left: u64 = blobs.iter().map(|blob| blob.bytes).sum();
-        let oldest = bound.age.and_then(|age| SystemTime::now().checked_sub(age));
-        for blob in blobs {
-            let is_old = oldest.is_some_and(|oldest| blob.used < oldest);
-            if is_old || bound.bytes.is_some_and(|most| left > most) {
-                fs::remove_file(&blob.path)?;
-                left -= blob.bytes;
-                removed.files += 1;
-                removed.bytes += blob.bytes;
-            }
-        }
-        for file in self.files("entries")? {
-            let entry: Option<Entry> = read_json(&file.path);
-            if !entry.is_some_and(|entry| self.has(&entry.digest, None)) {
-                fs::remove_file(&file.path)?;
-            }
-        }
-        Ok(removed)
-    }
-
-    /// Removes what nobody writes any more.
-    fn sweep(&self) -> Result<Size> {
-        let mut removed = Size::default();
-        for partial in self.files("partial")? {
-            let is_free = std::fs::File::open(&partial.path).is_ok_and(|file| file.try_lock().is_ok());
-            if is_free {
-                fs::remove_file(&partial.path)?;
-                removed.files += 1;
-                removed.bytes += partial.bytes;
-            }
-        }
-        Ok(removed)
-    }
-
-    fn files(&self, name: &str) -> Result<Vec<Blob>> {
-        let folder = self.folder.join(name);
-        if !folder.exists() {
-            return Ok(Vec::new());
-        }
-        let mut files = Vec::new();
-        for entry in fs::read_dir(folder)? {
-            let entry = entry?;
-            // One that is gone meanwhile is nobody's.
-            let Ok(data) = entry.metadata() else { continue };
-            files.push(Blob {
-                path: entry.path(),
-                bytes: data.len(),
-                used: data.modified().unwrap_or(SystemTime::UNIX_EPOCH),
-            });
-        }
-        Ok(files)
-    }
 }
 
 /// Content on its way into the store; dropped, it is gone.
@@ -328,7 +186,7 @@ impl Incoming {
 
     /// What came so far.
     pub fn digest(&self) -> Digest {
-        Digest(hex::encode(self.hash.clone().finalize()))
+        Digest::from(self.hash.clone())
     }
 
     /// The content is complete and what it should be: it is kept.
@@ -346,7 +204,8 @@ impl Incoming {
     }
 }
 
-fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Option<T> {
+/// What a file holds; nothing if it cannot be read.
+pub(super) fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Option<T> {
     serde_json::from_slice(&fs::read(path).ok()?).ok()
 }
 

@@ -65,7 +65,9 @@ impl Upstream {
             .as_deref()
             .map(|mirror| here(mirror).context("reading the registry mirror's address"))
             .transpose()?;
-        let mut ports: Vec<u16> = proxy.iter().filter_map(Url::port_or_known_default).collect();
+        // One that is reached by TLS knows who it speaks to.
+        let plain = proxy.iter().filter(|proxy| proxy.scheme() == "http");
+        let mut ports: Vec<u16> = plain.filter_map(Url::port_or_known_default).collect();
         ports.extend(network.debian_mirror.as_deref().and_then(port_of));
         let direct = client(&resolver).redirect(Policy::none());
         let proxied = proxy.clone().map(|proxy| -> Result<_> {

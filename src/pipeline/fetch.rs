@@ -38,7 +38,7 @@ pub fn fetch(creation: &Creation<'_>) -> Result<()> {
     let instance = Instance::new(paths, &name);
     let _lock = instance.lock()?;
     let parts = Parts::gather(config, paths, None)?;
-    let pinned = pinned(creation, &store)?;
+    let pinned = creation.pinned(&store)?;
     let iso = parts.iso(creation, pinned.as_deref())?;
     let record = record(creation, &instance)?;
     instance.remember(&record)?;
@@ -72,13 +72,6 @@ pub fn fetch(creation: &Creation<'_>) -> Result<()> {
         &host.cancel,
     )?;
     told(creation, keeper, &left.things)
-}
-
-/// The ISO that the user's machine is made from, if there is one.
-fn pinned(creation: &Creation<'_>, store: &Store) -> Result<Option<String>> {
-    let record = Instance::new(creation.paths, &creation.config.name).record()?;
-    let record = record.filter(|record| record.guest == creation.config.guest && !creation.refresh);
-    Ok(record.and_then(|record| store.installed_from(&record.layer?)))
 }
 
 impl Run<'_> {

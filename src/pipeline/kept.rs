@@ -10,7 +10,9 @@ use crate::cancel::Cancel;
 use crate::checkpoint;
 use crate::config::Config;
 use crate::event::Stage;
-use crate::kept::need::{self, Image, Receipt};
+use crate::instance::Instance;
+use crate::kept::dockerfile;
+use crate::kept::need::{Image, Receipt};
 use crate::kept::{Digest, Keeper, Store, dates};
 use crate::machine::driver::Features;
 use crate::media;
@@ -50,7 +52,7 @@ impl<'a> Needs<'a> {
             Stage::Project => {
                 let dockerfiles = self.parts.project.tree.dockerfiles()?;
                 let target = self.config.project.target.as_deref().unwrap_or_default();
-                let builds = need::fingerprint(dockerfiles.iter().map(String::as_str).chain([target]));
+                let builds = dockerfile::fingerprint(dockerfiles.iter().map(String::as_str).chain([target]));
                 Some(format!("{BUILDS}{builds}"))
             }
             _ => None,
@@ -81,7 +83,7 @@ impl<'a> Needs<'a> {
     /// When one cannot be read.
     pub fn images(&self) -> Result<Vec<Image>> {
         let dockerfiles = self.parts.project.tree.dockerfiles()?;
-        let mut images: Vec<_> = dockerfiles.iter().flat_map(|text| need::images(text)).collect();
+        let mut images: Vec<_> = dockerfiles.iter().flat_map(|text| dockerfile::images(text)).collect();
         images.sort();
         images.dedup();
         Ok(images)
@@ -184,15 +186,26 @@ impl Creation<'_> {
         self.host.keeper.as_deref().is_some_and(Keeper::is_offline)
     }
 
+    /// The digest of the ISO that the user's machine is made from, if there is one and no newer one is asked for.
+    ///
+    /// # Errors
+    /// When the machine's record cannot be read.
+    pub fn pinned(&self, store: &checkpoint::Store) -> Result<Option<String>> {
+        let record = Instance::new(self.paths, &self.config.name).record()?;
+        let record = record.filter(|record| record.guest == self.config.guest && !self.refresh);
+        Ok(record.and_then(|record| store.installed_from(&record.layer?)))
+    }
+
     /// Refuses a run without a network that would lack something.
     ///
     /// # Errors
     /// A fault that names what is missing.
-    pub fn require_kept(&self, parts: &Parts, pinned: Option<&str>, makings: &Makings<'_>) -> Result<()> {
+    pub fn require_kept(&self, parts: &Parts, store: &checkpoint::Store, makings: &Makings<'_>) -> Result<()> {
         if !self.is_offline() {
             return Ok(());
         }
-        let features = self.host.engine.features();
+        let (features, pinned) = (self.host.engine.features(), self.pinned(store)?);
+        let pinned = pinned.as_deref();
         let cancel = &self.host.cancel;
         let missing = missing(self.config, self.paths, features, parts, pinned, makings, cancel)
             .context("looking what is kept")?;

@@ -13,6 +13,9 @@ use crate::ssh::{Exec, Session};
 
 const SCRIPT: &str = include_str!("../../provision/debian/lead.sh");
 
+/// A shell of root's that reads its commands; sudo logs no more than that.
+const AS_ROOT: &str = "if [ \"$(id -u)\" = 0 ]; then exec sh -s; else exec sudo -n sh -s; fi";
+
 /// How long, in seconds on a real machine, the guest may take for it.
 const LIMIT: u64 = 120;
 
@@ -58,7 +61,10 @@ pub fn around<T>(
         return job(session);
     }
     let result = job(session);
-    let ended = run(host, session, "end", &[]).context("taking back how the guest was led");
+    // The disk of an interrupted stage is thrown away, and its user does not want to wait.
+    host.cancel.check()?;
+    let job = Exec::new(AS_ROOT).limit(host.patience(LIMIT));
+    let ended = run(&job, session, "end", &[]).context("taking back how the guest was led");
     match result {
         Ok(value) => ended.map(|()| value),
         Err(error) => Err(explained(keeper, error)),
@@ -76,7 +82,8 @@ fn begin(host: &Host, keeper: &Keeper, session: &mut Session, engine: Engine) ->
             Some(with_mirror(&text, keeper.route())?)
         }
     };
-    run(host, session, "begin", &arguments(keeper.route(), keeper.clock(), json))
+    let job = Exec::new(AS_ROOT).limit(host.patience(LIMIT)).cancel(&host.cancel);
+    run(&job, session, "begin", &arguments(keeper.route(), keeper.clock(), json))
 }
 
 fn arguments(route: &Route, clock: Option<i64>, engine: Option<String>) -> Vec<String> {
@@ -114,16 +121,14 @@ fn with_mirror(text: &str, route: &Route) -> Result<String> {
     Ok(config.to_string())
 }
 
-/// Runs the script as root. All of it goes in by its standard input, so that no log of the guest names it.
-fn run(host: &Host, session: &mut Session, action: &str, args: &[String]) -> Result<()> {
+/// Runs the script by `job`. All of it goes in by standard input, so that no log of the guest names it.
+fn run(job: &Exec<'_>, session: &mut Session, action: &str, args: &[String]) -> Result<()> {
     let words = std::iter::once(action).chain(args.iter().map(String::as_str));
     let words = shlex::try_join(words).context("quoting how the guest is led")?;
     let text = format!("set -- {words}\n{SCRIPT}");
     let mut input = text.as_bytes();
-    let job =
-        Exec::new("if [ \"$(id -u)\" = 0 ]; then exec sh -s; else exec sudo -n sh -s; fi").limit(host.patience(LIMIT));
     let mut said = Vec::new();
-    let status = session.exec(&job, Some(&mut input as &mut dyn Read), &mut |stream, line| {
+    let status = session.exec(job, Some(&mut input as &mut dyn Read), &mut |stream, line| {
         if stream == Stream::Stderr {
             said.push(line.trim_start_matches("lead: error: ").to_owned());
         }

@@ -155,6 +155,29 @@ fn without_network_and_cache_the_error_says_so() {
 }
 
 #[test]
+fn offline_no_server_is_asked_and_a_missing_iso_is_named() {
+    let world = World::new();
+    let offline = Request {
+        offline: true,
+        ..world.request()
+    };
+    let (cause, _, hint) = world.obtain_as(&offline).fault();
+    assert_eq!(cause, Cause::Network);
+    assert!(hint.contains("provision fetch"), "{hint}");
+    assert!(world.server.asked().is_empty());
+    world.obtain().holding(&world.content);
+    world.server.asked();
+    // However old.
+    age(&world, 1000);
+    world.obtain_as(&offline).holding(&world.content);
+    fs::write(world.place(), "damaged").unwrap();
+    let (cause, text, _) = world.obtain_as(&offline).fault();
+    assert_eq!(cause, Cause::Network);
+    assert!(text.contains(NAME), "{text}");
+    assert!(world.server.asked().is_empty());
+}
+
+#[test]
 fn a_kept_list_is_verified_again() {
     let world = World::new();
     world.obtain().holding(&world.content);

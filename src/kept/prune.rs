@@ -1,0 +1,113 @@
+//! How much is kept, and what goes.
+
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Result;
+use fs_err as fs;
+use serde::Serialize;
+
+use super::store::{Entry, Store, read_json};
+
+/// How much is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Size {
+    /// Pieces of content.
+    pub files: u64,
+    /// Bytes, those on their way too.
+    pub bytes: u64,
+}
+
+/// What may stay: what was used least lately goes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Bound {
+    /// What was not used for so long goes.
+    pub age: Option<Duration>,
+    /// At most so many bytes stay.
+    pub bytes: Option<u64>,
+}
+
+/// A blob in its file.
+pub(super) struct Blob {
+    /// Its path.
+    pub(super) path: PathBuf,
+    bytes: u64,
+    used: SystemTime,
+}
+
+impl Store {
+    /// How much is kept.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn size(&self) -> Result<Size> {
+        let mut size = Size::default();
+        for blob in self.files("blobs")?.into_iter().chain(self.files("partial")?) {
+            size.files += 1;
+            size.bytes += blob.bytes;
+        }
+        Ok(size)
+    }
+
+    /// Removes what is beyond `bound`, what leads to content that is not there, and what interrupted processes left.
+    /// Gives what was removed.
+    ///
+    /// # Errors
+    /// When something cannot be removed.
+    pub fn prune(&self, bound: Bound) -> Result<Size> {
+        let mut removed = self.sweep()?;
+        let mut blobs = self.files("blobs")?;
+        blobs.sort_by_key(|blob| blob.used);
+        let mut left: u64 = blobs.iter().map(|blob| blob.bytes).sum();
+        let oldest = bound.age.and_then(|age| SystemTime::now().checked_sub(age));
+        for blob in blobs {
+            let is_old = oldest.is_some_and(|oldest| blob.used < oldest);
+            if is_old || bound.bytes.is_some_and(|most| left > most) {
+                fs::remove_file(&blob.path)?;
+                left -= blob.bytes;
+                removed.files += 1;
+                removed.bytes += blob.bytes;
+            }
+        }
+        for file in self.files("entries")? {
+            let entry: Option<Entry> = read_json(&file.path);
+            if !entry.is_some_and(|entry| self.has(&entry.digest, None)) {
+                fs::remove_file(&file.path)?;
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Removes what nobody writes any more.
+    fn sweep(&self) -> Result<Size> {
+        let mut removed = Size::default();
+        for partial in self.files("partial")? {
+            let is_free = std::fs::File::open(&partial.path).is_ok_and(|file| file.try_lock().is_ok());
+            if is_free {
+                fs::remove_file(&partial.path)?;
+                removed.files += 1;
+                removed.bytes += partial.bytes;
+            }
+        }
+        Ok(removed)
+    }
+
+    pub(super) fn files(&self, name: &str) -> Result<Vec<Blob>> {
+        let folder = self.folder().join(name);
+        if !folder.exists() {
+            return Ok(Vec::new());
+        }
+        let mut files = Vec::new();
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            // One that is gone meanwhile is nobody's.
+            let Ok(data) = entry.metadata() else { continue };
+            files.push(Blob {
+                path: entry.path(),
+                bytes: data.len(),
+                used: data.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+            });
+        }
+        Ok(files)
+    }
+}
