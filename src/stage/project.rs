@@ -76,9 +76,6 @@ pub fn run(
 ) -> Result<Facts> {
     booted::with_guest(host, work, Stage::Project, forwards, user, is_make, |session| {
         copy(host, session, &input.tree)?;
-        if let Some(images) = &input.images {
-            pinned::pull(host, session, images)?;
-        }
         let site = Site {
             login,
             https_port: forwards
@@ -87,6 +84,9 @@ pub fn run(
                 .map_or(0, |forward| forward.host),
         };
         led::around(host, Stage::Project, session, led::Engine::Fetches, |session| {
+            if let Some(images) = &input.images {
+                pinned::pull(host, session, images)?;
+            }
             make::run(host, work, session, &site, input)?;
             let facts = pinned::look(host, session, input.images.as_ref())?;
             settle::wait(host, session, &site)?;
