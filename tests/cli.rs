@@ -14,6 +14,8 @@ mod cli {
     mod gc;
     mod guardian;
     mod images;
+    mod lookalikes;
+    mod place;
     mod running;
     mod scripts;
     mod settings;
