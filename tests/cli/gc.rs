@@ -1,8 +1,11 @@
 //! What killed runs leave is found and removed.
 
 use std::fs;
-use std::path::PathBuf;
+use std::io::Read as _;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -87,10 +90,18 @@ fn installing(place: &Place, name: &str) -> (Child, u32) {
     eventually("the installation runs", || {
         let said = fs::read_to_string(place.path("said")).unwrap();
         assert!(!said.contains("error:"), "{said}");
-        // The console's file comes after the disk is open.
-        pid().is_some_and(alive) && file.with_file_name("qmp.sock").exists()
+        pid().is_some_and(alive) && greets(&file.with_file_name("qmp.sock"))
     });
     (create, pid().unwrap())
+}
+
+/// Whether QEMU is past its beginning: before it greets it opens its disks, and ends where that fails.
+fn greets(socket: &Path) -> bool {
+    let Ok(mut stream) = UnixStream::connect(socket) else {
+        return false;
+    };
+    stream.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+    stream.read(&mut [0; 8]).is_ok_and(|count| count > 0)
 }
 
 /// Kills the starter and the guardian before that can end its machine.
@@ -99,6 +110,13 @@ fn kill_with_guardian(mut create: Child, qemu: u32) {
     let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap();
     let guardian = parent.trim().parse().unwrap();
     kill("STOP", guardian);
+    // Its threads stop when they come to run the next time.
+    eventually("the guardian stands still", || {
+        let tasks = fs::read_dir(format!("/proc/{guardian}/task")).unwrap();
+        tasks
+            .map(|task| fs::read_to_string(task.unwrap().path().join("stat")).unwrap())
+            .all(|stat| stat.contains(") T "))
+    });
     create.kill().unwrap();
     create.wait().unwrap();
     kill("KILL", guardian);
