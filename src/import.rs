@@ -15,6 +15,7 @@ use fs_err as fs;
 
 use self::header::Kind;
 use crate::cancel::Cancel;
+use crate::checkpoint::Store;
 use crate::config::{AcceleratorChoice, Login, MachineChoice, MachineName, Ports, value};
 use crate::event::{Event, Events, Stage, Unit};
 use crate::fault::{Cause, Fault};
@@ -89,6 +90,12 @@ pub fn import(wanted: &Import<'_>) -> Result<(Instance, Record)> {
     let instance = Instance::new(wanted.paths, wanted.name);
     sweep(wanted.paths, &instance)?;
     let lock = instance.lock()?;
+    // Keys are made in the cache: nobody may clean up there meanwhile.
+    let _share = Store::open(&wanted.paths.cache)?.share(wanted.cancel, || {
+        wanted
+            .events
+            .note("another provision removes checkpoints; waiting for it");
+    })?;
     let before = instance.record()?;
     refuse_what_is_there(&instance, before.as_ref(), wanted.force)?;
     instance::register(&wanted.paths.cache, &wanted.paths.machines)?;

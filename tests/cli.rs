@@ -14,8 +14,10 @@ mod cli {
     mod gc;
     mod guardian;
     mod images;
+    mod lookalikes;
     mod offline;
     mod rebuild;
+    mod place;
     mod running;
     mod scripts;
     mod settings;

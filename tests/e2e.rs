@@ -25,6 +25,7 @@ mod e2e {
     mod rebuild;
     mod run;
     mod servers;
+    mod store;
     mod virtualbox;
     mod world;
 
@@ -62,6 +63,8 @@ mod e2e {
         rebuild::makes_it_clean(&world);
         world.step("it stops, starts and still has its data");
         machine::survives_a_restart(&world);
+        world.step("the cache is in order");
+        store::is_in_order(&world);
         world.step("two creates of one machine at once: the second is refused");
         machine::is_made_by_one_at_a_time(&world);
         world.step("a failing make keeps the machine and leaves a bundle");

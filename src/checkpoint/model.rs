@@ -3,12 +3,16 @@
 //!
 //! A failure names its seed: `PROVISION_STORE_SEED=N cargo test --bins checkpoint::model` goes through that life alone.
 
+mod step;
+mod truth;
+mod whole;
 mod world;
 
 use std::io::ErrorKind;
 
 use crate::changes::testing::{Dice, Event};
-use world::{Step, World};
+use step::Step;
+use world::World;
 
 /// How many lives there are, and how many steps each has.
 const LIVES: u64 = 50;

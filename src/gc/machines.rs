@@ -58,7 +58,8 @@ impl Search<'_> {
         }
     }
 
-    /// A machine with a record: all but what that tells of.
+    /// A machine with a record: all but what that tells of. Whatever else runs may leave in such a folder has its function
+    /// called here, and calls [`Search::found_path`] for each.
     fn made(&mut self, instance: &Instance, record: &Record) -> Result<()> {
         let kept = match record.phase {
             Phase::Failed(stage) => Some(stage),

@@ -1,14 +1,16 @@
-//! What killed runs leave is found and removed, and what only looks like it stays.
+//! What killed runs leave is found and removed.
 
-use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read as _;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use serde_json::json;
 
-use super::store::Place;
-use super::support::{alive, eventually};
+use super::place::Place;
+use super::support::{alive, eventually, tree};
 
 /// A kernel that QEMU boots, which then does nothing for ever: two sectors by the x86 boot protocol (`HdrS`).
 fn kernel() -> Vec<u8> {
@@ -88,10 +90,18 @@ fn installing(place: &Place, name: &str) -> (Child, u32) {
     eventually("the installation runs", || {
         let said = fs::read_to_string(place.path("said")).unwrap();
         assert!(!said.contains("error:"), "{said}");
-        // The console's file comes after the disk is open.
-        pid().is_some_and(alive) && file.with_file_name("qmp.sock").exists()
+        pid().is_some_and(alive) && greets(&file.with_file_name("qmp.sock"))
     });
     (create, pid().unwrap())
+}
+
+/// Whether QEMU is past its beginning: before it greets it opens its disks, and ends where that fails.
+fn greets(socket: &Path) -> bool {
+    let Ok(mut stream) = UnixStream::connect(socket) else {
+        return false;
+    };
+    stream.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+    stream.read(&mut [0; 8]).is_ok_and(|count| count > 0)
 }
 
 /// Kills the starter and the guardian before that can end its machine.
@@ -100,6 +110,13 @@ fn kill_with_guardian(mut create: Child, qemu: u32) {
     let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap();
     let guardian = parent.trim().parse().unwrap();
     kill("STOP", guardian);
+    // Its threads stop when they come to run the next time.
+    eventually("the guardian stands still", || {
+        let tasks = fs::read_dir(format!("/proc/{guardian}/task")).unwrap();
+        tasks
+            .map(|task| fs::read_to_string(task.unwrap().path().join("stat")).unwrap())
+            .all(|stat| stat.contains(") T "))
+    });
     create.kill().unwrap();
     create.wait().unwrap();
     kill("KILL", guardian);
@@ -112,43 +129,9 @@ fn kill(signal: &str, pid: u32) {
     assert!(killed.unwrap().success());
 }
 
-/// Every path in a folder, with what is in the files.
-fn tree(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut all = BTreeMap::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let entry = entry.unwrap();
-            let kind = entry.file_type().unwrap();
-            let content = if kind.is_file() {
-                fs::read(entry.path()).unwrap()
-            } else {
-                Vec::new()
-            };
-            all.insert(entry.path(), content);
-            if kind.is_dir() {
-                folders.push(entry.path());
-            }
-        }
-    }
-    all
-}
-
 fn names(found: &[serde_json::Value]) -> Vec<String> {
     let name = |leftover: &serde_json::Value| format!("{}: {}", leftover["kind"], leftover["name"]);
     found.iter().map(name).collect()
-}
-
-/// Processes that are killed with the test.
-struct Others(Vec<Child>);
-
-impl Drop for Others {
-    fn drop(&mut self) {
-        for child in &mut self.0 {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
 }
 
 #[test]
@@ -216,111 +199,6 @@ fn runs_that_were_killed_with_their_guardians_leave_nothing_after_gc() {
     assert!(place.path("data/machines/m/machine.json").exists());
 }
 
-/// A machine without a guest.
-fn qemu() -> Command {
-    let mut qemu = Command::new("qemu-system-x86_64");
-    qemu.args(["-nodefaults", "-M", "none", "-display", "none"]);
-    qemu.args(["-qmp", "unix:qmp.sock,server=on,wait=off"]);
-    qemu
-}
-
-#[test]
-fn what_only_looks_left_stays() {
-    let place = Place::new();
-    place.layer("install", 'a', None, 30, &json!({}));
-    for name in ["runs", "kept", "held", "reused"] {
-        place.machine(name, "jdoe", Some('a'));
-    }
-    let machine = |name: &str| place.path("data/machines").join(name);
-    let mut others = Others(Vec::new());
-    let mut spawn = |command: &mut Command, folder: &Path| {
-        fs::create_dir_all(folder).unwrap();
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = command.current_dir(folder).spawn().unwrap();
-        let pid = child.id();
-        others.0.push(child);
-        pid
-    };
-    let mut stay = Vec::new();
-    // A machine that runs, one that was kept when make failed, one at which a command works.
-    stay.push(spawn(&mut qemu(), &machine("runs").join("run")));
-    stay.push(spawn(&mut qemu(), &machine("kept").join("work/project")));
-    stay.push(spawn(&mut qemu(), &machine("held").join("work/project")));
-    let held = fs::File::open(machine("held").join("lock")).unwrap();
-    held.lock().unwrap();
-    let mut record: serde_json::Value =
-        serde_json::from_slice(&fs::read(machine("kept").join("machine.json")).unwrap()).unwrap();
-    record["phase"] = "failed".into();
-    record["stage"] = "project".into();
-    fs::write(machine("kept").join("machine.json"), record.to_string()).unwrap();
-    // A PID that somebody else has now, a shell in a stage's folder, QEMU in a folder that only begins so.
-    let foreign = spawn(Command::new("sleep").arg("600"), &place.path("other"));
-    stay.push(foreign);
-    fs::create_dir_all(machine("reused").join("run")).unwrap();
-    fs::write(machine("reused").join("run/machine.pid"), foreign.to_string()).unwrap();
-    stay.push(spawn(
-        Command::new("sleep").arg("600"),
-        &machine("reused").join("work/docker"),
-    ));
-    stay.push(spawn(&mut qemu(), &place.path("data/machines-of-mine/m/work/install")));
-    // Another user's process of that name.
-    let is_root = rustix::process::geteuid().is_root();
-    if is_root {
-        let program = machine("reused").join("qemu-system-x86_64");
-        fs::copy("/bin/sleep", &program).unwrap();
-        let mut other = Command::new("setpriv");
-        other.args(["--reuid=65534", "--clear-groups"]).arg(&program).arg("600");
-        for folder in [
-            place.path(""),
-            place.path("data"),
-            place.path("data/machines"),
-            machine("reused"),
-        ] {
-            use std::os::unix::fs::PermissionsExt as _;
-            fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
-        }
-        stay.push(spawn(&mut other, &machine("reused")));
-    }
-    // Files and folders that look alike.
-    let near = [
-        "machines/notes/todo.txt",
-        "machines/notes/lock",
-        "machines/a.tmpAb3dE6",
-        "machines/runs/.tmp-notes",
-    ];
-    for file in near {
-        let file = place.path("data").join(file);
-        fs::create_dir_all(file.parent().unwrap()).unwrap();
-        fs::write(file, "mine").unwrap();
-    }
-    eventually("the machines run", || {
-        let sockets = [machine("runs").join("run"), machine("kept").join("work/project")];
-        sockets.iter().all(|dir| dir.join("qmp.sock").exists())
-    });
-
-    let before = tree(&place.path("data"));
-    let output = place.run(&["gc"]);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let after = tree(&place.path("data"));
-    for pid in stay {
-        assert!(
-            alive(pid),
-            "{pid} was ended: {}",
-            String::from_utf8_lossy(&output.stdout)
-        );
-    }
-    let gone: Vec<&PathBuf> = before.keys().filter(|path| !after.contains_key(*path)).collect();
-    let pid = machine("reused").join("run/machine.pid");
-    let (work, stage) = (machine("reused").join("work"), machine("reused").join("work/docker"));
-    assert_eq!(gone, [&pid, &stage], "{}", String::from_utf8_lossy(&output.stdout));
-    assert!(
-        work.exists()
-            && before
-                .iter()
-                .all(|(path, content)| gone.contains(&path) || after[path] == *content)
-    );
-}
-
 #[test]
 fn half_made_things_go() {
     let place = Place::new();
@@ -370,50 +248,4 @@ fn half_made_things_go() {
         folders.map(|folder| place.path(folder)).iter().collect::<Vec<_>>()
     );
     assert!(whole.keys().all(|path| after.contains_key(path)));
-}
-
-#[test]
-fn destroying_a_machine_leaves_everything_else_as_it_was() {
-    let place = Place::new();
-    place.layer("install", 'a', None, 30, &json!({}));
-    for name in ["m2", "m-2", "mm"] {
-        place.machine(name, "jdoe", Some('a'));
-    }
-    fs::write(place.path("data/machines/m.bak"), "mine").unwrap();
-    fs::create_dir_all(place.path("cache/v1/identities/jdoe")).unwrap();
-    let before = tree(place.path("").as_path());
-    place.machine("m", "jdoe", Some('a'));
-    let dir = place.path("data/machines/m");
-    for file in [
-        "identity/id_ed25519",
-        "logs/install/console.log",
-        "failure-1/plan.json",
-        "work/project/disk.qcow2",
-    ] {
-        let file = dir.join(file);
-        fs::create_dir_all(file.parent().unwrap()).unwrap();
-        fs::write(file, "of m").unwrap();
-    }
-    // It runs, and a second QEMU of it does of which nothing is written down.
-    let mut others = Others(Vec::new());
-    for (run_dir, socket) in [("run", "unix:qmp.sock,server=on,wait=off"), ("work/docker", "none")] {
-        fs::create_dir_all(dir.join(run_dir)).unwrap();
-        let mut qemu = Command::new("qemu-system-x86_64");
-        qemu.args(["-nodefaults", "-M", "none", "-display", "none"]);
-        if socket != "none" {
-            qemu.args(["-qmp", socket]);
-        }
-        qemu.current_dir(dir.join(run_dir))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null());
-        others.0.push(qemu.spawn().unwrap());
-    }
-    eventually("it runs", || dir.join("run/qmp.sock").exists());
-    let output = place.run(&["destroy", "--name", "m", "--yes"]);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    for child in &mut others.0 {
-        assert!(!alive(child.id()));
-        child.wait().unwrap();
-    }
-    assert_eq!(tree(place.path("").as_path()), before);
 }

@@ -1,131 +1,30 @@
-//! What should be in a store, beside the store.
+//! A store, and beside it what should be in it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use anyhow::Result;
 use jiff::Timestamp;
 
 use super::super::check::examine_digests;
 use super::super::prune::{Item, Rules, select};
-use super::super::{Base, Layer, MANIFEST, Making, Manifest, Store, USE};
+use super::super::{Base, Layer, Making, Manifest, Store, USE};
+use super::step::Step;
+use super::truth::{Made, TREE, Truth, from, key, locked};
 use crate::cancel::Cancel;
-use crate::changes::testing::{Dice, Disk, Event, Injected};
-use crate::changes::{Changes as _, Real};
-use crate::event::Stage;
-use crate::key::{Inputs, Key};
+use crate::changes::Changes as _;
+use crate::changes::testing::{Disk, Event, Injected};
+use crate::key::Inputs;
 use crate::lock::Lock;
 use crate::machine::driver::Hypervisor;
-
-/// The layers that there may be: each with the one that it lies on.
-const TREE: [(Stage, Option<usize>); 7] = [
-    (Stage::Install, None),
-    (Stage::Docker, Some(0)),
-    (Stage::Docker, Some(0)),
-    (Stage::Account, Some(1)),
-    (Stage::Account, Some(1)),
-    (Stage::Project, Some(3)),
-    (Stage::Account, Some(2)),
-];
-
-/// What a process does.
-#[derive(Debug, Clone, Copy)]
-pub enum Step {
-    /// Makes the layer at a place of the tree, or the next that can be made.
-    Commit(usize),
-    /// Puts a machine on a layer, or the next that is there.
-    Use(usize),
-    /// Removes the oldest machine.
-    Leave,
-    /// Removes what no machine needs, by some rules.
-    Prune(Rules),
-    /// A disk's content changes by itself, and `cache check` sees it.
-    Check(usize),
-    /// Starts and ends.
-    Share,
-}
-
-impl Step {
-    /// Each kind, on what [`World::prepare`] makes.
-    pub const ALL: [Self; 7] = [
-        Self::Commit(4),
-        Self::Commit(6),
-        Self::Use(5),
-        Self::Leave,
-        Self::Prune(Rules {
-            keep_last: None,
-            older_than: None,
-            max_size: None,
-        }),
-        Self::Check(2),
-        Self::Share,
-    ];
-
-    pub fn roll(dice: &mut Dice) -> Self {
-        match dice.below(20) {
-            0..9 => Self::Commit(dice.below(TREE.len())),
-            9..11 => Self::Use(dice.below(TREE.len())),
-            11..13 => Self::Leave,
-            13..17 => Self::Prune(Rules {
-                keep_last: dice.once_in(2).then(|| dice.below(3)),
-                older_than: None,
-                max_size: dice.once_in(2).then(|| dice.below(1000) as u64),
-            }),
-            17 => Self::Check(dice.below(TREE.len())),
-            _ => Self::Share,
-        }
-    }
-}
-
-/// What must be true.
-#[derive(Debug, Default)]
-struct Truth {
-    /// What each making's files hold.
-    makings: BTreeMap<String, Made>,
-    /// What was reported as made and not removed since.
-    reported: BTreeMap<usize, Base>,
-    /// What machines lie on.
-    machines: Vec<Base>,
-    /// Makings whose disk was damaged.
-    damaged: BTreeSet<String>,
-    /// Where those were put.
-    aside: Vec<PathBuf>,
-    count: usize,
-}
-
-#[derive(Debug, Clone)]
-struct Made {
-    parent: Option<Base>,
-    disk: String,
-    memory: String,
-}
 
 /// A store with its truth; clones are the same.
 #[derive(Clone)]
 pub struct World {
     folder: Arc<tempfile::TempDir>,
-    disk: Arc<Mutex<Disk>>,
-    truth: Arc<Mutex<Truth>>,
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn key(place: usize) -> Key {
-    let (stage, parent) = TREE[place];
-    let inputs = Inputs::from([("place".to_owned(), place.to_string())]);
-    Key::derive(stage, parent.map(key).as_ref(), &inputs)
-}
-
-/// All places, from `place` on.
-fn from(place: usize) -> impl Iterator<Item = usize> {
-    (place..TREE.len()).chain(0..place)
-}
-
-fn place_of(base: &Base) -> usize {
-    (0..TREE.len()).find(|&place| key(place) == base.key).unwrap()
+    pub(super) disk: Arc<Mutex<Disk>>,
+    pub(super) truth: Arc<Mutex<Truth>>,
 }
 
 impl World {
@@ -153,7 +52,7 @@ impl World {
         world
     }
 
-    fn cache(&self) -> PathBuf {
+    pub(super) fn cache(&self) -> PathBuf {
         self.folder.path().join("cache")
     }
 
@@ -328,87 +227,6 @@ impl World {
         }
         Ok(())
     }
-
-    /// What is wrong with the store. With `sweeps` somebody cleans up first, and then there must be no rubbish.
-    pub fn is_whole(&self, sweeps: bool) -> Result<(), String> {
-        if sweeps {
-            let store = Store::with(&self.cache(), Injected::new(&self.disk, 0, None));
-            let alone = store.try_alone().unwrap();
-            store.sweep().map_err(|error| format!("sweeping: {error:#}"))?;
-            drop(alone);
-            Self::is_clean(&store)?;
-        }
-        let store = Store::with(&self.cache(), Arc::new(Real));
-        let there: Vec<Layer> = (0..TREE.len()).filter_map(|place| store.get(&key(place))).collect();
-        there.iter().try_for_each(|layer| self.is_sound(layer))?;
-        let has = |base: &Base| there.iter().any(|layer| layer.manifest.base == *base);
-        let lonely = there
-            .iter()
-            .find(|layer| layer.manifest.parent.as_ref().is_some_and(|parent| !has(parent)));
-        if let Some(layer) = lonely {
-            let place = place_of(&layer.manifest.base);
-            return Err(format!("the layer {place} is taken without the one that it lies on"));
-        }
-        let aside = locked(&self.truth).aside.clone();
-        if let Some(lost) = aside.iter().find(|place| !place.join("disk.qcow2").exists()) {
-            return Err(format!("what was set aside in {} is gone", lost.display()));
-        }
-        // What lies on a damaged layer is lost with it.
-        let truth = &mut *locked(&self.truth);
-        let (makings, damaged) = (&truth.makings, &truth.damaged);
-        let is_lost = |base: &Base| lies_on_damage(base, makings, damaged);
-        truth.reported.retain(|_, base| !is_lost(base));
-        truth.machines.retain(|base| !is_lost(base));
-        for base in truth.reported.values() {
-            if !has(base) {
-                return Err(format!("the reported layer {} is gone", place_of(base)));
-            }
-        }
-        for base in &truth.machines {
-            if !has(base) {
-                return Err(format!("the layer {} under a machine is gone", place_of(base)));
-            }
-        }
-        Ok(())
-    }
-
-    /// What is taken for a layer must hold what was made.
-    fn is_sound(&self, layer: &Layer) -> Result<(), String> {
-        let truth = locked(&self.truth);
-        let base = &layer.manifest.base;
-        let made = truth.makings.get(&base.id).ok_or("nobody made this layer")?;
-        if truth.damaged.contains(&base.id) {
-            return Ok(());
-        }
-        let holds = |path: &Path, content: &str| match std::fs::read_to_string(path) {
-            Ok(found) if found == content => Ok(()),
-            found => Err(format!(
-                "the layer {} has {found:?} in {}",
-                place_of(base),
-                path.display()
-            )),
-        };
-        holds(&layer.disk, &made.disk)?;
-        holds(&layer.folder().join("memory"), &made.memory)
-    }
-
-    /// Whether nothing but layers, their locks and that of the store is left.
-    fn is_clean(store: &Store) -> Result<(), String> {
-        for entry in std::fs::read_dir(store.folder()).unwrap() {
-            let name = entry.unwrap().file_name().into_string().unwrap();
-            let is_layer = |name: &str| store.folder().join(name).join(MANIFEST).exists();
-            let belongs = name == USE || is_layer(&name) || name.strip_suffix(".lock").is_some_and(is_layer);
-            if !belongs {
-                return Err(format!("the rubbish {name} is left"));
-            }
-        }
-        Ok(())
-    }
-}
-
-fn lies_on_damage(base: &Base, makings: &BTreeMap<String, Made>, damaged: &BTreeSet<String>) -> bool {
-    let below = |base: &Base| makings[&base.id].parent.clone();
-    std::iter::successors(Some(base.clone()), below).any(|base| damaged.contains(&base.id))
 }
 
 fn item(layer: &Layer, layers: &[Layer], needed: &BTreeSet<Base>) -> Item {
