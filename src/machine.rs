@@ -111,13 +111,6 @@ pub struct Activity {
 #[error("{0}")]
 pub struct StaleMemory(pub String);
 
-impl StaleMemory {
-    /// The one in `error`'s chain.
-    pub fn of(error: &anyhow::Error) -> Option<&Self> {
-        error.downcast_ref::<Self>()
-    }
-}
-
 /// A look at a machine that may be taken while something else is done with it: an error once the guest cannot go on,
 /// because the machine has ended or the host's disk is full.
 pub type Watcher = Box<dyn FnMut() -> Result<()>>;

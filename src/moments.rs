@@ -215,19 +215,14 @@ fn sweep(instance: &Instance) -> Result<()> {
     for (_, path) in folders.iter().filter(|(name, _)| is_rubbish(name)) {
         fs::remove_dir_all(path)?;
     }
-    let mut kept = all(instance)?;
-    let newest = kept
-        .iter()
-        .rfind(|kept| kept.is_created())
-        .map(|kept| kept.folder.clone());
-    let (outdated, rest) = std::mem::take(&mut kept)
-        .into_iter()
-        .partition(|kept| kept.is_created() && Some(&kept.folder) != newest.as_ref());
-    kept = rest;
-    for old in Vec::<Kept>::from(outdated) {
+    let all = all(instance)?;
+    let newest = all.iter().rfind(|kept| kept.is_created()).map(|kept| &kept.folder);
+    let is_outdated = |kept: &&Kept| kept.is_created() && Some(&kept.folder) != newest;
+    for old in all.iter().filter(is_outdated) {
         discard(instance, &old.folder)?;
     }
-    let kept: Vec<Moment> = kept.into_iter().map(|kept| kept.moment).collect();
+    let kept = all.iter().filter(|kept| !is_outdated(kept));
+    let kept: Vec<Moment> = kept.map(|kept| kept.moment.clone()).collect();
     instance.home().sweep_moments(&kept)
 }
 

@@ -86,9 +86,9 @@ pub fn begin(host: &Host, stage: Stage, machine: &mut dyn Machine, boot: &mut Bo
         let Err(error) = machine.start(boot) else {
             return Ok(true);
         };
-        let stale = error.downcast::<StaleMemory>()?;
+        let why = error.downcast::<StaleMemory>()?;
         host.events
-            .warn(format!("the kept memory cannot be used ({stale}): the machine boots"));
+            .warn(format!("the kept memory cannot be used ({why}): the machine boots"));
         boot.memory = None;
     }
     host.events.step(stage, "booting");

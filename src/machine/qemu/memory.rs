@@ -349,7 +349,7 @@ mod tests {
                 boot(1),
                 Accelerator::Tcg,
                 Size { cpus: 4, ..SIZE },
-                "CPUs: 2, and this one has CPUs: 4",
+                "CPUs: 2, and this one has 4",
             ),
             (
                 boot(1),
@@ -358,7 +358,7 @@ mod tests {
                     memory_mib: 2048,
                     ..SIZE
                 },
-                "memory: 4096",
+                "MiB of memory: 4096",
             ),
             (
                 Boot {

@@ -107,15 +107,29 @@ pub fn is_left(run_dir: &Path) -> bool {
     qmp::run_state(run_dir).is_ok_and(|state| [paused, postmigrate, finish_migrate].contains(&state))
 }
 
-/// Waits until a machine that writes its memory has ended to do so.
+/// Gives up a memory that is being written, and waits until nothing of it is under way: QEMU would pause a guest that
+/// went on before.
 ///
 /// # Errors
-/// When it does not.
+/// When QEMU does not answer.
 pub fn settle(run_dir: &Path) -> Result<()> {
-    Wait::new("QEMU to write the memory", STALLED).until(|| {
+    let mut is_cancelled = false;
+    Wait::new("QEMU to give up the memory", STALLED).until(|| {
+        let info = qmp::order(run_dir, &QueryMigrate(json!({})))?;
+        if is_under_way(&info) && !is_cancelled {
+            qmp::order(run_dir, &MigrateCancel(json!({})))?;
+            is_cancelled = true;
+        }
         let state = qmp::run_state(run_dir)?;
-        Ok((state != RunState::finish_migrate).then_some(()))
+        let is_over = !is_under_way(&info) && state != RunState::finish_migrate;
+        Ok(is_over.then_some(()))
     })
+}
+
+/// Whether a migration has begun and not ended; one that never began has no status.
+fn is_under_way(info: &Value) -> bool {
+    let ended = ["none", "cancelled", "completed", "failed"];
+    info["status"].as_str().is_some_and(|status| !ended.contains(&status))
 }
 
 fn can_map(run_dir: &Path) -> Result<bool> {
@@ -179,6 +193,17 @@ mod tests {
         let error = judge(&failed).unwrap_err();
         assert_eq!(Fault::of(&error).unwrap().cause, Cause::Space);
         assert!(error.to_string().contains("Unable to write"), "{error}");
+    }
+
+    #[test]
+    fn a_migration_is_under_way_from_its_begin_to_its_end() {
+        for status in ["setup", "active", "device", "pre-switchover", "cancelling"] {
+            assert!(is_under_way(&json!({"status": status})), "{status}");
+        }
+        for status in ["none", "cancelled", "completed", "failed"] {
+            assert!(!is_under_way(&json!({"status": status})), "{status}");
+        }
+        assert!(!is_under_way(&json!({})));
     }
 
     #[test]

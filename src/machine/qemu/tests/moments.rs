@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use serde_json::json;
+
 use super::super::memory::Kept;
 use super::super::testing::{COUNTS, Guest, LIMIT, eventually};
-use super::super::{disks, graph, image, moments, qmp, resume};
+use super::super::{disks, graph, image, migration, moments, qmp, resume};
 use super::Small;
 use crate::cancel::Cancel;
 use crate::fault::{Cause, Fault};
@@ -219,7 +221,7 @@ fn a_memory_that_does_not_fit_is_told_and_the_machine_boots() {
     let stale = |reason: &str| {
         let error = place.go_on_from(&kept).err().expect("it does not fit");
         assert!(error.to_string().contains(reason), "{error:#}");
-        StaleMemory::of(&error).is_some()
+        error.is::<StaleMemory>()
     };
     std::fs::write(&manifest, whole.replace("\"qemu\": \"", "\"qemu\": \"1.")).unwrap();
     assert!(stale("it was kept by QEMU 1."));
@@ -269,6 +271,26 @@ fn a_disk_too_small_for_the_memory_costs_the_machine_nothing() {
     // And the next one is whole.
     let kept = place.moment("b2");
     assert!(moments::keep(&place.home(&guest), &kept, true).unwrap());
+    counts_on(&guest);
+}
+
+#[test]
+fn a_memory_that_nobody_waits_for_is_given_up() {
+    let place = Place::new();
+    let guest = place.counting();
+    let run_dir = guest.dir();
+    let file = place.folder().join("memory");
+    let slow = json!({"max-bandwidth": 1});
+    qmp::order(run_dir, &migration::SetParameters(slow)).unwrap();
+    qmp::pause(run_dir).unwrap();
+    let uri = json!({"uri": format!("file:{}", file.display())});
+    qmp::order(run_dir, &migration::Migrate(uri)).unwrap();
+    // Its keeper is killed here. The next command:
+    resume(run_dir).unwrap();
+    counts_on(&guest);
+    let told = qmp::order(run_dir, &migration::QueryMigrate(json!({}))).unwrap();
+    assert_eq!(told["status"], "cancelled");
+    assert!(moments::keep(&place.home(&guest), &place.moment("a1"), true).unwrap());
     counts_on(&guest);
 }
 
