@@ -21,7 +21,7 @@ seconds() { # COMMAND...: how long it takes, in whole seconds
     took=$((SECONDS - start))
 }
 clean() {
-    for name in live second; do provision destroy --yes --name "$name" > /dev/null 2>&1 || true; done
+    for name in live second third; do provision destroy --yes --name "$name" > /dev/null 2>&1 || true; done
     provision cache prune > /dev/null 2>&1 || true
     rm -rf "$folder"
 }
@@ -50,6 +50,20 @@ provision stop --name live
 provision start --name live
 provision exec --name live -- test -e data/kept
 
+say "back to how create left it, and to a snapshot, both from memory"
+seconds provision reset --name live
+echo "took $took s"
+provision exec --name live -- test ! -e data/kept || fail "what was done since is still there"
+provision exec --name live -- touch data/kept
+provision snapshot before --name live
+provision exec --name live -- rm data/kept
+seconds provision restore before --name live
+echo "took $took s"
+provision exec --name live -- test -e data/kept
+skew=$(($(provision exec --name live -- date +%s) - $(date +%s)))
+((skew >= -5 && skew <= 5)) || fail "the guest's clock is $skew s off"
+provision snapshot rm before --name live
+
 say "a second machine shares the checkpoints of the first up to docker"
 shared=$(provision plan --login second --name second | grep -cE '^(install|docker) .*cached' || true)
 [[ $shared == 2 ]] || fail "they are not shared"
@@ -65,6 +79,15 @@ say "an image for others"
 provision stop --name second
 provision export --name second --format ova --output "$folder/second.ova"
 VBoxManage import "$folder/second.ova" --dry-run
+
+say "a sealed image becomes a machine that takes this host's keys"
+provision export --name second --format ova --seal --output "$folder/sealed.ova" < /dev/null
+provision import "$folder/sealed.ova" --name third
+provision start --name third
+provision exec --name third -- true
+[[ ! -e $folder/data/machines/third/virtualbox/keys.iso ]] || fail "the keys are still there"
+provision stop --name third
+provision destroy --yes --name third
 
 say "destroy and prune leave nothing"
 provision destroy --yes --name live

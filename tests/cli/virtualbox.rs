@@ -284,3 +284,31 @@ fn a_copy_by_virtualbox_ends_with_who_asked_for_it() {
     world.place.succeeds(&["export", "--name", "m", "--format", "qcow2"]);
     assert_eq!(world.place.out(), ["m.qcow2"]);
 }
+
+#[test]
+fn a_checkpoint_that_virtualbox_knows_elsewhere_is_exported() {
+    let world = World::new();
+    let image = world.place.image("a.qcow2", &noise(1 << 20));
+    world.import(&image);
+    // As a stage leaves it: moved as a whole, after VirtualBox had it in another folder.
+    let key = "0123456789abcdef".repeat(4);
+    let layer = world.place.path("cache/v1/layers").join(&key);
+    fs::create_dir_all(&layer).unwrap();
+    fs::rename(world.folder(), layer.join("virtualbox")).unwrap();
+    let manifest = serde_json::json!({
+        "format": 1, "stage": "install", "key": key, "id": "0011223344556677", "parent": null,
+        "inputs": {}, "made": "2026-11-21T10:00:00Z", "seconds": 1.0, "tool": "0.1.0",
+    });
+    fs::write(layer.join("layer.json"), manifest.to_string()).unwrap();
+    let export = [
+        "export",
+        "--checkpoint",
+        "install",
+        "--format",
+        "qcow2",
+        "--output",
+        "c.qcow2",
+    ];
+    world.place.succeeds(&export);
+    same(&world.place.path("out/c.qcow2"), "qcow2", &image);
+}

@@ -1,6 +1,6 @@
 //! Makes machines known to `VirtualBox` where they are, whatever its own lists say.
 
-use std::ffi::OsStr;
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -111,18 +111,40 @@ fn register(vbox: &VBoxManage, machine: &Path) -> Result<bool> {
     vbox.change(arguments::register(machine)).map(|_| true)
 }
 
-/// Tells where the disks in `folder` are, which are known elsewhere. Their names are their identifiers; a root's disk,
-/// which has another, is listed relative to its machine.
+/// Tells where the disks in `folder` are, which are known elsewhere: as long as its service runs, `VirtualBox` does not
+/// look again for one that it has seen.
 fn relocate(vbox: &VBoxManage, folder: &Path) -> Result<()> {
     let known = info::disks(&vbox.ask(arguments::list_disks())?);
     for file in files_in(folder, "vdi")? {
-        let name = file.file_stem().and_then(OsStr::to_str).unwrap_or_default();
-        let uuid = name.trim_matches(['{', '}']);
-        if known.iter().any(|disk| disk.uuid == uuid && disk.file != file) {
+        let uuid = &disk_uuid(&file)?;
+        if known.iter().any(|disk| disk.uuid == *uuid && disk.file != file) {
             vbox.change(arguments::relocate(uuid, &file))?;
         }
     }
     Ok(())
+}
+
+/// The identifier in a VDI: a GUID as Windows writes it, behind the header's other fields (`VDICore.h`, `uuidCreate`).
+fn disk_uuid(disk: &Path) -> Result<String> {
+    const PLACE: u64 = 392;
+    let mut file = fs::File::open(disk)?;
+    file.seek(SeekFrom::Start(PLACE))?;
+    let mut bytes = [0; 16];
+    file.read_exact(&mut bytes)
+        .with_context(|| format!("reading the identifier of {}", disk.display()))?;
+    // The first three numbers are little-endian.
+    bytes[..4].reverse();
+    bytes[4..6].reverse();
+    bytes[6..8].reverse();
+    let digits = hex::encode(bytes);
+    let parts = [
+        &digits[..8],
+        &digits[8..12],
+        &digits[12..16],
+        &digits[16..20],
+        &digits[20..],
+    ];
+    Ok(parts.join("-"))
 }
 
 #[cfg(test)]
