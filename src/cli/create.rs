@@ -9,6 +9,7 @@ use crate::pipeline::{self, Aim, Creation};
 
 /// The arguments of `create`.
 #[derive(Debug, Clone, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub struct Args {
     /// Install the packages that this host lacks; asks for your password if it needs sudo, which nothing else uses
     #[arg(long)]

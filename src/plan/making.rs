@@ -98,6 +98,7 @@ fn is_mark(name: &str) -> bool {
 mod tests {
     use super::*;
     use crate::checkpoint::Manifest;
+    use crate::facts::{Package, Source};
     use crate::machine::driver::Hypervisor;
     use crate::machine::qemu::image;
     use crate::plan::Plan;
@@ -128,6 +129,11 @@ mod tests {
 
         /// Makes what of the plan is not there; the stages that ran, and what the machine's disk lies on.
         fn make(&self, plan: &Plan) -> (Vec<Stage>, Base) {
+            self.make_of(plan, "26")
+        }
+
+        /// The same while Docker has this version.
+        fn make_of(&self, plan: &Plan, docker: &str) -> (Vec<Stage>, Base) {
             let (mut ran, mut below) = (Vec::new(), None);
             for planned in &plan.stages {
                 below = Some(self.store.get(&planned.key).unwrap_or_else(|| {
@@ -135,7 +141,15 @@ mod tests {
                     let disk = self.folder.path().join("disk");
                     image::create(&disk, 1).unwrap();
                     let (key, inputs) = (planned.key.clone(), planned.inputs.clone());
-                    let manifest = Manifest::new(planned.stage, key, below.as_ref(), inputs, 1.0);
+                    let mut manifest = Manifest::new(planned.stage, key, below.as_ref(), inputs, 1.0);
+                    if planned.stage == Stage::Docker {
+                        manifest.facts.packages = vec![Package {
+                            name: "docker.io".into(),
+                            version: docker.into(),
+                            stage: Stage::Docker,
+                            source: Source::Unknown,
+                        }];
+                    }
                     self.store.commit(Hypervisor::Qemu, &disk, &manifest).unwrap()
                 }));
             }
@@ -183,5 +197,33 @@ mod tests {
         let stages = place.store.chain(&third);
         assert_eq!(stages.len(), 4);
         assert_eq!(stages[1].manifest, place.store.chain(&first)[1].manifest);
+    }
+
+    #[test]
+    fn a_lock_takes_what_fits_and_makes_the_rest_apart() {
+        let place = Place::new();
+        let file = place.folder.path().join("provision.lock");
+        let pin = |version: &str| {
+            let iso = "0".repeat(64);
+            let text = format!(
+                "version = 1\nsnapshot = \"20260801T093000Z\"\n[iso]\ndigest = \"sha256:{iso}\"\n[packages.install]\n\
+                 [packages.docker]\n\"docker.io\" = \"{version}\"\n"
+            );
+            std::fs::write(&file, text).unwrap();
+            Lock::read(&file).unwrap()
+        };
+        let ordinary = Place::plan(&Makings::of(&place.store, None), "1");
+        let (_, first) = place.make_of(&ordinary, "26");
+        let (fitting, other) = (pin("26"), pin("25"));
+        let locked = |base: Option<&Base>, lock| Place::plan(&Makings::of(&place.store, base).locked(Some(lock)), "1");
+        assert_eq!(locked(None, &fitting), ordinary);
+
+        let apart = locked(Some(&first), &other);
+        let (ran, second) = place.make_of(&apart, "25");
+        assert_eq!(ran, [Stage::Docker, Stage::Account, Stage::Project]);
+        assert!(place.store.has(&first));
+        // Made once, they are there for all who pin the same, and the machine's own without a lock too.
+        assert_eq!(locked(None, &other), apart);
+        assert_eq!(Place::plan(&Makings::of(&place.store, Some(&second)), "1"), apart);
     }
 }
