@@ -29,6 +29,6 @@ pub use client::Fetcher;
 pub use digest::Digest;
 pub use keeper::{Keeper, Route};
 pub use names::NOWHERE;
-pub use prune::{Bound, Size};
+pub use prune::Bound;
 pub use store::Store;
 pub use upstream::GATEWAY;

@@ -16,8 +16,8 @@ mod cli {
     mod images;
     mod lookalikes;
     mod offline;
-    mod rebuild;
     mod place;
+    mod rebuild;
     mod running;
     mod scripts;
     mod settings;
