@@ -4,8 +4,9 @@ use std::fs;
 use std::time::{Duration, SystemTime};
 
 use super::world::World;
+use crate::kept::prune::Size;
 use crate::kept::store::Entry;
-use crate::kept::{Bound, Digest, Size, Store};
+use crate::kept::{Bound, Digest, Store};
 
 fn keep(store: &Store, key: &str, content: &[u8], age: u64) -> Digest {
     let mut incoming = store.incoming().unwrap();
