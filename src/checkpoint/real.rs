@@ -113,8 +113,10 @@ fn forty_kills_leave_whole_layers_and_no_rubbish() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(&folder.path().join("cache")).unwrap();
     let (mut halves, mut made) = (0, 0);
-    for round in 0..20 {
-        let wait = Duration::from_millis(dice.below(150) as u64);
+    let mut round = 0;
+    // Kills that never come at a bad moment would say nothing: on a busy host they come later.
+    while round < 20 || ((made == 0 || halves == 0) && round < 200) {
+        let wait = Duration::from_millis(dice.below(150 + 20 * round) as u64);
         for place in killed_after(folder.path(), wait) {
             assert!(
                 store.get(&key_at(place)).is_some(),
@@ -133,8 +135,8 @@ fn forty_kills_leave_whole_layers_and_no_rubbish() {
             let wrong = store.examine(&layer, &Cancel::default()).unwrap();
             assert!(wrong.is_empty(), "round {round}: {wrong:?}");
         }
+        round += 1;
     }
-    // Kills that never come at a bad moment would say nothing.
     assert!(made > 0 && halves > 0, "{made} layers, {halves} halves");
 }
 
