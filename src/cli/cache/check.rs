@@ -57,13 +57,13 @@ impl Output for Findings {
 /// A [`Cause::Verification`] fault when one is damaged; when one cannot be read, or the user interrupts.
 pub fn run(app: &App) -> Result<()> {
     let store = Store::open(&app.paths.cache)?;
-    let layers = store.list()?;
     let mut findings = Vec::new();
-    {
+    let layers = {
         // Others may use the layers meanwhile, but not remove them.
         let _share = store.share(&app.cancel, || {
             app.events.note("another provision removes checkpoints; waiting for it");
         })?;
+        let layers = store.list()?;
         for layer in &layers {
             let is_orphan = store.get(&layer.manifest.base.key).is_none();
             let damage = if is_orphan {
@@ -82,7 +82,8 @@ pub fn run(app: &App) -> Result<()> {
             };
             findings.push(finding);
         }
-    }
+        layers
+    };
     // What lies on another comes after it and has to go first.
     for (layer, finding) in layers.iter().zip(&mut findings).rev() {
         if !finding.damage.is_empty() {
