@@ -250,6 +250,7 @@ fn make(
         accelerator: None,
         wish: AcceleratorChoice::default(),
         project: std::path::absolute(file).context("finding the image")?,
+        disk_id: None,
         restoring: None,
     };
     operate::choose_ports(&mut record, &operate::ports_of_others(wanted.paths, instance)?)?;

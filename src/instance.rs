@@ -70,6 +70,9 @@ pub struct Record {
     /// The checkpoint on which the stage of `phase` works or was kept.
     #[serde(default)]
     pub work_layer: Option<Base>,
+    /// What tells its disk from every other that it has had: random, as two may lie on the same checkpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_id: Option<String>,
     /// Whether its disk came from an image: it lies on no checkpoint, and its guest is handed this host's keys.
     #[serde(default)]
     pub imported: bool,

@@ -55,6 +55,7 @@ impl Machine {
             accelerator: None,
             wish: AcceleratorChoice::default(),
             project: "/p".into(),
+            disk_id: None,
             restoring: None,
         };
         instance.remember(&record).unwrap();
@@ -260,6 +261,18 @@ fn another_making_of_the_machine_keeps_the_snapshots() {
     machine.settle();
     machine.restore("kept");
     assert!(machine.holds("a"));
+}
+
+#[test]
+fn how_another_disk_on_the_same_checkpoint_was_left_is_not_how_this_one_was() {
+    let mut machine = Machine::new();
+    let key = Key::derive(Stage::Project, None, &Inputs::new());
+    machine.record.layer = Some(Base { key, id: "00".into() });
+    machine.record.disk_id = Some("01".into());
+    let kept = keep_as(&machine.instance, &machine.record, ".created-0123", false).unwrap();
+    assert!(created::is_of(&kept, &machine.record));
+    machine.record.disk_id = Some("02".into());
+    assert!(!created::is_of(&kept, &machine.record));
 }
 
 /// What `snapshots_are_whole_wherever_a_kill_hits` kills. What a snapshot's name begins with is what its disk holds.
