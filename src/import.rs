@@ -255,17 +255,19 @@ fn make(
     };
     operate::choose_ports(&mut record, &operate::ports_of_others(wanted.paths, instance)?)?;
     instance.clear_work_but(Some(Stage::Import))?;
+    moments::remove_all(instance)?;
     // A disk of the same kind is replaced.
     if Hypervisor::of(instance.dir()) != hypervisor {
         instance.home().remove()?;
     }
-    moments::remove_all(instance)?;
     for of_the_former in [instance.run_dir(), instance.dir().join("logs")] {
         if of_the_former.exists() {
             fs::remove_dir_all(of_the_former)?;
         }
     }
     driver.replace(&made, &driver.disk_in(instance.dir()), &name)?;
+    // What the former disk lay on is left once that has gone.
+    instance.home().sweep_moments(&[])?;
     identity.copy_to(&instance.identity())?;
     // The record comes last: without it there is no machine.
     instance.remember(&record)?;

@@ -185,6 +185,15 @@ fn none(instance: &Instance, name: &SnapshotName) -> Fault {
     ))
 }
 
+/// Whether there are snapshots of the user's.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub fn has_snapshots(instance: &Instance) -> Result<bool> {
+    let is_users = |name: &str| !is_rubbish(name) && !name.starts_with(CREATED);
+    Ok(folders(instance)?.iter().any(|(name, _)| is_users(name)))
+}
+
 /// The checkpoints that the moments of a machine lie on.
 ///
 /// # Errors

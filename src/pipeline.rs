@@ -211,7 +211,7 @@ impl Run<'_> {
             self.enter(Phase::Made)?;
         } else {
             // Sooner than after a long build.
-            place::require_possible(&self.instance)?;
+            place::require_possible(&self.instance, self.host().engine.hypervisor())?;
             self.warn_of_replacement();
             // Where every checkpoint is there, nothing can fail that would need the machine as it was.
             if !self.is_cached() {

@@ -178,7 +178,7 @@ impl Home {
         self.driver().sweep_moments(self, kept)
     }
 
-    /// Ends it and removes its disk, if there is one.
+    /// Ends it and removes its disk, if there is one, with all that was kept of it.
     ///
     /// # Errors
     /// When it cannot be ended or removed.
@@ -245,7 +245,7 @@ pub trait Driver: Sync {
     /// When the program fails.
     fn keep(&self, changes: &dyn Changes, from: &Path, to: &Path, name: &str, parent: Option<&Path>) -> Result<()>;
 
-    /// Removes a disk, if it is there.
+    /// Removes a disk, if it is there, with every other that its machine keeps beside it.
     ///
     /// # Errors
     /// When something lies on it, or it cannot be removed.

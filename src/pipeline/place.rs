@@ -1,10 +1,11 @@
 //! Puts a new disk in the place of a machine's own.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use fs_err as fs;
 
 use crate::checkpoint::{Layer, Store};
 use crate::event::{Events, Stage};
+use crate::fault::{Cause, Fault};
 use crate::identity::Identity;
 use crate::instance::{Instance, Phase, Record};
 use crate::machine::driver::{Home, Hypervisor};
@@ -48,7 +49,7 @@ impl Placing<'_> {
         store.settle()?;
         driver.create_overlay(&made, &name, &store.disks(layer))?;
         home.end()?;
-        require_possible(instance)?;
+        require_possible(instance, hypervisor)?;
         kill_point::pass();
         // From here on a disk may lie on another layer than the record says: without a layer there is nothing to start,
         // and the next `create` places another disk.
@@ -57,6 +58,8 @@ impl Placing<'_> {
         self.enter(record, Phase::Building(Stage::Project))?;
         kill_point::pass();
         if Hypervisor::of(&home.folder) != hypervisor {
+            // A moment is a part of its program's machine.
+            moments::remove_all(instance)?;
             home.remove()?;
         }
         driver.replace(&made, &driver.disk_in(&home.folder), &name)?;
@@ -82,12 +85,30 @@ impl Placing<'_> {
     }
 }
 
-/// Refuses where another disk could not take the place of the machine's own.
+/// Refuses where a disk of `hypervisor` could not take the place of the machine's own.
 ///
 /// # Errors
-/// When a kept moment cannot be read: what it needs is not known then.
-pub fn require_possible(instance: &Instance) -> Result<()> {
-    moments::all(instance).map(drop)
+/// When a kept moment cannot be read: what it needs is not known then. A [`Cause::Usage`] fault when another program is
+/// to run the machine and there are snapshots: they would be lost.
+pub fn require_possible(instance: &Instance, hypervisor: Hypervisor) -> Result<()> {
+    moments::all(instance)?;
+    let before = Hypervisor::of(instance.dir());
+    if instance.disk().exists() && before != hypervisor && moments::has_snapshots(instance)? {
+        let name = &instance.name;
+        let (before, now) = (before.title(), hypervisor.title());
+        bail!(
+            Fault::new(
+                Cause::Usage,
+                format!("the machine {name} has snapshots under {before}, which {now} cannot go back to")
+            )
+            .hint(format!(
+                "`provision snapshot rm` removes those that `provision snapshots --name {name}` lists; `--machine {}` \
+                 keeps them",
+                before.to_lowercase()
+            ))
+        );
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -154,6 +154,44 @@ fn what_cannot_be_forgotten_of_the_former_disk_is_told() {
     assert!(place.lies_on(1));
 }
 
+#[test]
+fn snapshots_keep_another_program_from_taking_the_machine() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place::new(folder.path());
+    moments::keep(&place.instance, &place.record(), &"mine".parse().unwrap(), false).unwrap();
+    let before = place.instance.disk();
+    let error = require_possible(&place.instance, Hypervisor::VirtualBox).unwrap_err();
+    assert_eq!(Fault::of(&error).unwrap().cause, Cause::Usage);
+    assert!(before.exists());
+    require_possible(&place.instance, Hypervisor::Qemu).unwrap();
+    moments::remove(&place.instance, &"mine".parse().unwrap()).unwrap();
+    require_possible(&place.instance, Hypervisor::VirtualBox).unwrap();
+}
+
+#[test]
+fn nothing_of_a_machine_is_left_for_another_program_to_find() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place::new(folder.path());
+    moments::keep(&place.instance, &place.record(), &"mine".parse().unwrap(), false).unwrap();
+    let (home, others) = (place.instance.home(), Hypervisor::VirtualBox.driver());
+    home.remove().unwrap();
+    std::fs::create_dir(others.disk_in(&home.folder)).unwrap();
+    assert_eq!(Hypervisor::of(&home.folder), Hypervisor::VirtualBox);
+}
+
+#[test]
+fn what_a_snapshot_lies_on_is_not_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place::new(folder.path());
+    moments::keep(&place.instance, &place.record(), &"mine".parse().unwrap(), false).unwrap();
+    // As an older version left it after another program had run the machine.
+    std::fs::remove_file(place.instance.dir().join("disk")).unwrap();
+    let frozen = std::fs::read(place.instance.disk()).unwrap();
+    place.place(1, &mut place.record()).unwrap();
+    assert!(place.lies_on(1));
+    assert_eq!(std::fs::read(place.instance.dir().join("disk.qcow2")).unwrap(), frozen);
+}
+
 /// What `the_record_fits_the_disk_wherever_a_kill_hits` kills.
 #[test]
 #[ignore = "a process of its own, which is killed"]
