@@ -77,6 +77,7 @@ pub fn create(creation: &Creation<'_>) -> Result<()> {
     })?;
     instance::register(&paths.cache, &paths.machines)?;
     let mut record = record(creation, &instance)?;
+    moments::give_up_if_lost(&host.events, &instance, &mut record)?;
     moments::settle(&host.events, &instance, &mut record)?;
     // What is cheap to get wrong is read first: nobody wants to hear of a bad link after a long download.
     let parts = Parts::gather(config, paths, creation.lock.as_ref())?;

@@ -31,7 +31,7 @@ impl Args {
         let host = app.host_of(&record)?;
         let store = Store::open(&app.paths.cache)?;
         let _share = store.share(&app.cancel, || app.events.note("waiting for another provision"))?;
-        moments::settle(&app.events, &instance, &mut record)?;
+        moments::tidy(&app.events, &instance);
         let kept = moments::find(&instance, &self.snapshot)?;
         let started = moments::restore(&host, &instance, &store, &mut record, &kept)?;
         let Some(started) = started else {

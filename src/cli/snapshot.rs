@@ -104,8 +104,7 @@ impl Rm {
         let instance = app.instance(&self.machine)?;
         let mut record = instance.require()?;
         let _lock = instance.lock()?;
-        moments::settle(&app.events, &instance, &mut record)?;
-        moments::remove(&instance, &self.snapshot)?;
+        moments::remove(&app.events, &instance, &mut record, &self.snapshot)?;
         app.events
             .note(format!("{} has no snapshot {} any more", instance.name, self.snapshot));
         Ok(())

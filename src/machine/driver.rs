@@ -160,6 +160,14 @@ impl Home {
         self.driver().keep_moment(self, moment, memory)
     }
 
+    /// Makes sure that what [`Home::go_back`] needs of `moment` is there.
+    ///
+    /// # Errors
+    /// When something of it is gone or cannot be read.
+    pub fn require_moment(&self, moment: &Moment) -> Result<()> {
+        self.driver().require_moment(self, moment)
+    }
+
     /// Gives the machine, which does not run, the disk that `moment` kept; what the disk held is lost. With `memory` its
     /// next start with [`super::Boot::memory`] goes on from there; without, it boots.
     ///
@@ -326,6 +334,12 @@ pub trait Driver: Sync {
     /// # Errors
     /// See there.
     fn keep_moment(&self, home: &Home, moment: &Moment, memory: bool) -> Result<bool>;
+
+    /// See [`Home::require_moment`].
+    ///
+    /// # Errors
+    /// See there.
+    fn require_moment(&self, home: &Home, moment: &Moment) -> Result<()>;
 
     /// See [`Home::go_back`].
     ///

@@ -113,6 +113,23 @@ pub fn remove_all(changes: &dyn Changes, folder: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Makes sure that `disk` and all that it lies on are there.
+///
+/// # Errors
+/// When one is not, or cannot be read.
+pub fn require_whole(disk: &Path) -> Result<()> {
+    let mut seen = BTreeSet::new();
+    let mut next = Some(disk.to_owned());
+    while let Some(disk) = next {
+        let folder = disk.parent().context("a disk lies in a folder")?;
+        next = backing(&disk)?.map(|below| folder.join(below));
+        if !seen.insert(disk) {
+            bail!("a disk lies on itself");
+        }
+    }
+    Ok(())
+}
+
 /// Whether another disk in the same folder lies on `disk`, or may do so as it cannot be read.
 ///
 /// # Errors
@@ -256,6 +273,17 @@ mod tests {
         assert_eq!(names(folder).len(), 6);
         remove_all(&Real, folder).unwrap();
         assert_eq!(names(folder), ["machine.json"]);
+    }
+
+    #[test]
+    fn a_disk_is_whole_with_all_that_it_lies_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = active(folder.path());
+        image::create(&first, 1).unwrap();
+        let top = new_on(&new_on(&first).unwrap()).unwrap();
+        require_whole(&top).unwrap();
+        std::fs::remove_file(&first).unwrap();
+        require_whole(&top).unwrap_err();
     }
 
     #[test]

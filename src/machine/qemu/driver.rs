@@ -131,6 +131,10 @@ impl driver::Driver for Driver {
         moments::keep(home, moment, memory)
     }
 
+    fn require_moment(&self, home: &Home, moment: &Moment) -> Result<()> {
+        moments::require(home, moment)
+    }
+
     fn go_back(&self, home: &Home, moment: &Moment, _: bool) -> Result<()> {
         moments::go_back(home, moment)
     }

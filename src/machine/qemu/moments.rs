@@ -107,6 +107,14 @@ impl Drop for Paused<'_> {
     }
 }
 
+/// See [`Home::require_moment`].
+///
+/// # Errors
+/// See there.
+pub fn require(home: &Home, moment: &Moment) -> Result<()> {
+    disks::require_whole(&Note::read(moment)?.path(&home.folder)?)
+}
+
 /// See [`Home::go_back`].
 ///
 /// # Errors

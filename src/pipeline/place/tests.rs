@@ -164,7 +164,14 @@ fn snapshots_keep_another_program_from_taking_the_machine() {
     assert_eq!(Fault::of(&error).unwrap().cause, Cause::Usage);
     assert!(before.exists());
     require_possible(&place.instance, Hypervisor::Qemu).unwrap();
-    moments::remove(&place.instance, &"mine".parse().unwrap()).unwrap();
+    let mut record = place.record();
+    moments::remove(
+        &Events::ignore(),
+        &place.instance,
+        &mut record,
+        &"mine".parse().unwrap(),
+    )
+    .unwrap();
     require_possible(&place.instance, Hypervisor::VirtualBox).unwrap();
 }
 
