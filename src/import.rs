@@ -29,6 +29,7 @@ use crate::machine::qemu::convert::{self, Conversion, ImageFormat};
 use crate::moments;
 use crate::operate;
 use crate::paths::Paths;
+use crate::process::kill_point;
 
 /// What a machine has that neither the image nor the user tells.
 const CPUS: u32 = 2;
@@ -257,21 +258,35 @@ fn make(
         accelerator: None,
         wish: AcceleratorChoice::default(),
         project: std::path::absolute(file).context("finding the image")?,
+        disk_id: None,
         restoring: None,
     };
     operate::choose_ports(&mut record, &operate::ports_of_others(wanted.paths, instance)?)?;
     instance.clear_work_but(Some(Stage::Import))?;
+    if instance.record()?.is_some() {
+        // From here on the record of the former does not tell what the disk is.
+        instance.remember(&Record {
+            phase: Phase::Building(Stage::Import),
+            ..record.clone()
+        })?;
+        instance.forget_provenance()?;
+    }
+    kill_point::pass();
+    moments::remove_all(instance)?;
+    kill_point::pass();
     // A disk of the same kind is replaced.
     if Hypervisor::of(instance.dir()) != hypervisor {
         instance.home().remove()?;
     }
-    moments::remove_all(instance)?;
     for of_the_former in [instance.run_dir(), instance.dir().join("logs")] {
         if of_the_former.exists() {
             fs::remove_dir_all(of_the_former)?;
         }
     }
     driver.replace(&made, &driver.disk_in(instance.dir()), &name)?;
+    kill_point::pass();
+    // What the former disk lay on is left once that has gone.
+    instance.home().sweep_moments(&[])?;
     identity.copy_to(&instance.identity())?;
     // The record comes last: without it there is no machine.
     instance.remember(&record)?;
@@ -317,3 +332,6 @@ fn convert(wanted: &Import<'_>, disk: &Path, kind: Kind, made: &Path, format: Im
         });
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -70,6 +70,9 @@ pub struct Record {
     /// The checkpoint on which the stage of `phase` works or was kept.
     #[serde(default)]
     pub work_layer: Option<Base>,
+    /// What tells its disk from every other that it has had: random, as two may lie on the same checkpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_id: Option<String>,
     /// Whether its disk came from an image: it lies on no checkpoint, and its guest is handed this host's keys.
     #[serde(default)]
     pub imported: bool,
@@ -216,6 +219,44 @@ impl Instance {
         })
     }
 
+    /// The same for a machine that must be there, with what is remembered of it under the lock: another command may have
+    /// changed or removed it until then.
+    ///
+    /// # Errors
+    /// A [`Cause::Usage`] fault when it is not there, a [`Cause::Busy`] fault when another command is at it.
+    pub fn lock_made(&self) -> Result<(Lock, Record)> {
+        // Nothing is made where there is no machine.
+        self.require()?;
+        self.lock_seen()
+    }
+
+    /// The same for a machine that was there a moment ago.
+    fn lock_seen(&self) -> Result<(Lock, Record)> {
+        let lock = self.lock()?;
+        match self.record()? {
+            Some(record) => Ok((lock, record)),
+            None => {
+                drop(lock);
+                self.remove_empty()?;
+                Err(self.none().into())
+            }
+        }
+    }
+
+    /// Removes the folder that locking made of a machine that had just gone, unless somebody else is at it by now.
+    fn remove_empty(&self) -> Result<()> {
+        let file = self.dir.join(LOCK);
+        let Some(_lock) = Lock::try_take(&file)? else {
+            return Ok(());
+        };
+        let is_lock = |entry: std::io::Result<fs::DirEntry>| entry.is_ok_and(|it| it.file_name() == LOCK);
+        if fs::read_dir(&self.dir)?.all(is_lock) {
+            fs::remove_file(file)?;
+            fs::remove_dir(&self.dir)?;
+        }
+        Ok(())
+    }
+
     /// What is remembered of it; `None` if it was never made.
     ///
     /// # Errors
@@ -235,10 +276,12 @@ impl Instance {
     /// # Errors
     /// A [`Cause::Usage`] fault when it is not.
     pub fn require(&self) -> Result<Record> {
-        self.record()?.with_context(|| {
-            Fault::new(Cause::Usage, format!("there is no machine {}", self.name))
-                .hint("`provision list` names the machines of this host; `provision create` makes one")
-        })
+        self.record()?.with_context(|| self.none())
+    }
+
+    fn none(&self) -> Fault {
+        Fault::new(Cause::Usage, format!("there is no machine {}", self.name))
+            .hint("`provision list` names the machines of this host; `provision create` makes one")
     }
 
     /// Remembers `record`.
@@ -347,3 +390,6 @@ fn private_folder(dir: &Path) -> Result<()> {
         _ => Ok(fs::set_permissions(dir, PermissionsExt::from_mode(0o700))?),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,7 +24,7 @@ mod tests;
 pub use created::{forget_created, keep_created};
 pub use name::SnapshotName;
 pub use renew::renew;
-pub use restore::{reset, restore};
+pub use restore::{give_up_if_lost, reset, restore};
 
 use std::path::{Path, PathBuf};
 
@@ -84,13 +84,7 @@ pub struct Kept {
 impl Kept {
     fn read(folder: &Path) -> Result<Self> {
         let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let reading = || {
-            Fault::new(
-                Cause::Other,
-                format!("the snapshot {name} in {} is damaged", folder.display()),
-            )
-            .hint(format!("`provision snapshot rm {name}` removes it"))
-        };
+        let reading = || damaged(&name, folder);
         let text = fs::read(folder.join(MANIFEST)).with_context(reading)?;
         let manifest: Manifest = serde_json::from_slice(&text).with_context(reading)?;
         if manifest.format != FORMAT {
@@ -123,9 +117,28 @@ impl Kept {
             .sum()
     }
 
+    fn damaged(&self) -> Fault {
+        damaged(&self.folder, &self.moment.folder)
+    }
+
     fn identity(&self) -> PathBuf {
         self.moment.folder.join(IDENTITY)
     }
+}
+
+/// What is said of the moment `name` in `folder` that something is missing of.
+fn damaged(name: &str, folder: &Path) -> Fault {
+    let fault = Fault::new(
+        Cause::Other,
+        format!("the snapshot {name} in {} is damaged", folder.display()),
+    );
+    // machines/NAME/moments/SNAPSHOT
+    let machine = folder.ancestors().nth(2).and_then(Path::file_name).unwrap_or_default();
+    let machine = machine.to_string_lossy();
+    if name.starts_with(CREATED) {
+        return fault.hint(format!("`provision rebuild --name {machine}` makes the machine clean"));
+    }
+    fault.hint(format!("`provision snapshot rm {name} --name {machine}` removes it"))
 }
 
 fn home(instance: &Instance) -> PathBuf {
@@ -185,6 +198,15 @@ fn none(instance: &Instance, name: &SnapshotName) -> Fault {
     ))
 }
 
+/// Whether there are snapshots of the user's.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub fn has_snapshots(instance: &Instance) -> Result<bool> {
+    let is_users = |name: &str| !is_rubbish(name) && !name.starts_with(CREATED);
+    Ok(folders(instance)?.iter().any(|(name, _)| is_users(name)))
+}
+
 /// The checkpoints that the moments of a machine lie on.
 ///
 /// # Errors
@@ -201,10 +223,15 @@ pub fn bases(instance: &Instance) -> Result<Vec<Base>> {
 /// When a restore cannot be completed.
 pub fn settle(events: &Events, instance: &Instance, record: &mut Record) -> Result<()> {
     restore::complete(instance, record)?;
+    tidy(events, instance);
+    Ok(())
+}
+
+/// The same but for a restore that was begun, where another takes its place.
+pub fn tidy(events: &Events, instance: &Instance) {
     if let Err(error) = sweep(instance) {
         events.warn(format!("what interrupted commands left is not removed: {error:#}"));
     }
-    Ok(())
 }
 
 fn sweep(instance: &Instance) -> Result<()> {
@@ -261,7 +288,9 @@ pub fn keep(instance: &Instance, record: &Record, name: &SnapshotName, memory: b
 }
 
 fn require_whole(instance: &Instance, record: &Record) -> Result<()> {
-    if matches!(record.phase, Phase::Failed(_)) || !instance.disk().exists() {
+    // While another disk is put in place nothing tells what the machine's own lies on, and it may go.
+    let is_known = record.imported || record.layer.is_some();
+    if matches!(record.phase, Phase::Failed(_)) || !is_known || !instance.disk().exists() {
         bail!(
             Fault::new(Cause::Usage, format!("the machine {} is not made", instance.name))
                 .hint("`provision status` tells where its `create` stopped")
@@ -326,14 +355,18 @@ fn keep_in(instance: &Instance, record: &Record, id: &str, new: &Path, memory: b
     Ok(fs::File::open(new)?.sync_all()?)
 }
 
-/// Removes the user's snapshot `name`; what lies on it stays whole. The caller holds the machine's lock and has settled
-/// it.
+/// Removes the user's snapshot `name`; what lies on it stays whole. A restore to it that was begun is completed before,
+/// or given up. The caller holds the machine's lock.
 ///
 /// # Errors
 /// When there is none, or it cannot be removed.
-pub fn remove(instance: &Instance, name: &SnapshotName) -> Result<()> {
+pub fn remove(events: &Events, instance: &Instance, record: &mut Record, name: &SnapshotName) -> Result<()> {
     if !home(instance).join(name.as_str()).exists() {
         bail!(none(instance, name));
+    }
+    if record.restoring.as_deref() == Some(name.as_str()) {
+        give_up_if_lost(events, instance, record)?;
+        restore::complete(instance, record)?;
     }
     discard(instance, name.as_str())?;
     kill_point::pass();

@@ -5,6 +5,7 @@ mod fetch;
 mod inputs;
 mod kept;
 mod layers;
+mod place;
 
 pub use fetch::fetch;
 pub use inputs::{Materials, Parts, first_unknown, plan_offline};
@@ -13,7 +14,8 @@ pub use kept::missing;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
-use fs_err as fs;
+
+use self::place::Placing;
 
 use crate::checkpoint::{Layer, Store};
 use crate::config::Config;
@@ -22,7 +24,6 @@ use crate::facts::{self, Provenance};
 use crate::fault::{Cause, Fault};
 use crate::instance::{self, Instance, Phase, Record};
 use crate::machine;
-use crate::machine::driver::{Home, Hypervisor};
 use crate::media::Iso;
 use crate::moments;
 use crate::operate;
@@ -76,6 +77,7 @@ pub fn create(creation: &Creation<'_>) -> Result<()> {
     })?;
     instance::register(&paths.cache, &paths.machines)?;
     let mut record = record(creation, &instance)?;
+    moments::give_up_if_lost(&host.events, &instance, &mut record)?;
     moments::settle(&host.events, &instance, &mut record)?;
     // What is cheap to get wrong is read first: nobody wants to hear of a bad link after a long download.
     let parts = Parts::gather(config, paths, creation.lock.as_ref())?;
@@ -147,6 +149,7 @@ fn record(creation: &Creation<'_>, instance: &Instance) -> Result<Record> {
         accelerator: host.engine.accelerator(),
         wish: config.machine.accelerator,
         project: config.project.dir.clone(),
+        disk_id: None,
         restoring: None,
     });
     record.guest.clone_from(&config.guest);
@@ -208,6 +211,8 @@ impl Run<'_> {
             self.clear_work()?;
             self.enter(Phase::Made)?;
         } else {
+            // Sooner than after a long build.
+            place::require_possible(&self.instance, self.host().engine.hypervisor())?;
             self.warn_of_replacement();
             // Where every checkpoint is there, nothing can fail that would need the machine as it was.
             if !self.is_cached() {
@@ -312,30 +317,15 @@ impl Run<'_> {
 
     /// Gives the machine an empty overlay on `layer` as its disk.
     fn place_disk(&mut self, materials: &Materials, layer: &Layer) -> Result<()> {
-        let hypervisor = self.host().engine.hypervisor();
-        let driver = hypervisor.driver();
-        let home = self.instance.home();
-        let new = Home::of_stage(&self.instance.new_work_dir(Stage::Verify)?);
-        let (made, name) = (driver.disk_in(&new.folder), self.instance.name.to_string());
-        self.store.settle()?;
-        driver.create_overlay(&made, &name, &self.store.disks(layer))?;
-        // Between these two a disk would lie on another layer than the record says: without a layer there is nothing
-        // to start, and the next `create` places another disk.
-        self.record.layer = None;
-        self.record.work_layer = Some(layer.manifest.base.clone());
-        self.enter(Phase::Building(Stage::Project))?;
-        home.end()?;
-        if Hypervisor::of(&home.folder) != hypervisor {
-            home.remove()?;
-        }
-        driver.replace(&made, &driver.disk_in(&home.folder), &name)?;
-        moments::forget_created(&self.instance)?;
-        fs::remove_dir_all(&new.folder)?;
-        self.place_identity(materials)?;
-        self.record.machine = hypervisor;
-        self.record.layer = Some(layer.manifest.base.clone());
-        self.record.work_layer = None;
-        self.enter(Phase::Made)
+        let placing = Placing {
+            events: &self.creation.host.events,
+            instance: &self.instance,
+            store: &self.store,
+            hypervisor: self.creation.host.engine.hypervisor(),
+            layer,
+            identity: &materials.parts.identity,
+        };
+        placing.place(&mut self.record)
     }
 
     /// The machine's own copy of its keys, so that it stays reachable when the cache is emptied.

@@ -160,6 +160,14 @@ impl Home {
         self.driver().keep_moment(self, moment, memory)
     }
 
+    /// Makes sure that what [`Home::go_back`] needs of `moment` is there.
+    ///
+    /// # Errors
+    /// When something of it is gone or cannot be read.
+    pub fn require_moment(&self, moment: &Moment) -> Result<()> {
+        self.driver().require_moment(self, moment)
+    }
+
     /// Gives the machine, which does not run, the disk that `moment` kept; what the disk held is lost. With `memory` its
     /// next start with [`super::Boot::memory`] goes on from there; without, it boots.
     ///
@@ -178,7 +186,7 @@ impl Home {
         self.driver().sweep_moments(self, kept)
     }
 
-    /// Ends it and removes its disk, if there is one.
+    /// Ends it and removes its disk, if there is one, with all that was kept of it.
     ///
     /// # Errors
     /// When it cannot be ended or removed.
@@ -245,7 +253,7 @@ pub trait Driver: Sync {
     /// When the program fails.
     fn keep(&self, changes: &dyn Changes, from: &Path, to: &Path, name: &str, parent: Option<&Path>) -> Result<()>;
 
-    /// Removes a disk, if it is there.
+    /// Removes a disk, if it is there, with every other that its machine keeps beside it.
     ///
     /// # Errors
     /// When something lies on it, or it cannot be removed.
@@ -326,6 +334,12 @@ pub trait Driver: Sync {
     /// # Errors
     /// See there.
     fn keep_moment(&self, home: &Home, moment: &Moment, memory: bool) -> Result<bool>;
+
+    /// See [`Home::require_moment`].
+    ///
+    /// # Errors
+    /// See there.
+    fn require_moment(&self, home: &Home, moment: &Moment) -> Result<()>;
 
     /// See [`Home::go_back`].
     ///

@@ -38,8 +38,10 @@ pub fn keep_created(host: &Host, instance: &Instance, record: &Record) -> Result
     .or_else(|error| told(host, error))
 }
 
-fn is_of(kept: &Kept, record: &Record) -> bool {
-    kept.manifest.record.layer == record.layer
+/// Whether that is how `create` left the disk that the machine has.
+pub(super) fn is_of(kept: &Kept, record: &Record) -> bool {
+    let was = &kept.manifest.record;
+    (&was.layer, &was.disk_id) == (&record.layer, &record.disk_id)
 }
 
 /// The same, in place of what was kept before.

@@ -2,9 +2,9 @@
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{Kept, created, home, settle};
+use super::{Kept, created, home, tidy};
 use crate::checkpoint::Store;
-use crate::event::Stage;
+use crate::event::{Events, Stage};
 use crate::fault::{Cause, Fault};
 use crate::identity::Identity;
 use crate::instance::{Instance, Phase, Record};
@@ -25,6 +25,7 @@ pub fn restore(
     kept: &Kept,
 ) -> Result<Option<Started>> {
     require_possible(store, record, kept)?;
+    require_whole(instance, kept)?;
     instance.live(record).end()?;
     begin(instance, record, kept)?;
     complete(instance, record)?;
@@ -91,6 +92,14 @@ pub(super) fn begin(instance: &Instance, record: &mut Record, kept: &Kept) -> Re
     Ok(())
 }
 
+/// Makes sure that nothing is missing of what [`complete`] needs.
+pub(super) fn require_whole(instance: &Instance, kept: &Kept) -> Result<()> {
+    let whole = instance.home().require_moment(&kept.moment);
+    whole
+        .and_then(|()| Identity::load(&kept.identity()).map(drop))
+        .with_context(|| kept.damaged())
+}
+
 /// Completes a restore that was begun; the machine does not run.
 ///
 /// # Errors
@@ -99,7 +108,16 @@ pub(super) fn complete(instance: &Instance, record: &mut Record) -> Result<()> {
     let Some(folder) = &record.restoring else {
         return Ok(());
     };
-    let kept = Kept::read(&home(instance).join(folder)).context("completing a restore that was interrupted")?;
+    let kept = begun(instance, folder).with_context(|| {
+        Fault::new(
+            Cause::Other,
+            format!(
+                "a restore of the machine {} was interrupted and cannot be completed",
+                instance.name
+            ),
+        )
+        .hint("`provision restore` of another snapshot still can; `provision create` makes the machine anew")
+    })?;
     kill_point::pass();
     instance.clear_work()?;
     instance.home().go_back(&kept.moment, kept.manifest.memory)?;
@@ -109,12 +127,35 @@ pub(super) fn complete(instance: &Instance, record: &mut Record) -> Result<()> {
     instance.remember(record)
 }
 
+/// What a restore was begun to, whole.
+fn begun(instance: &Instance, folder: &str) -> Result<Kept> {
+    let kept = Kept::read(&home(instance).join(folder))?;
+    require_whole(instance, &kept)?;
+    Ok(kept)
+}
+
+/// Gives up a restore that was begun and that something is missing for. It is not known whether the machine got the
+/// disk: the machine is not made until it is made anew or another restore ends.
+///
+/// # Errors
+/// When that cannot be written down.
+pub fn give_up_if_lost(events: &Events, instance: &Instance, record: &mut Record) -> Result<()> {
+    let Some(Err(error)) = record.restoring.as_ref().map(|folder| begun(instance, folder)) else {
+        return Ok(());
+    };
+    events.warn(format!("a restore that was interrupted is given up: {error:#}"));
+    record.restoring = None;
+    record.layer = None;
+    record.phase = Phase::Building(if record.imported { Stage::Import } else { Stage::Project });
+    instance.remember(record)
+}
+
 /// Back to how `create` left the machine, running, with the site waited for.
 ///
 /// # Errors
 /// When that was not kept, or the machine does not come up.
 pub fn reset(host: &Host, instance: &Instance, store: &Store, record: &mut Record) -> Result<()> {
-    settle(&host.events, instance, record)?;
+    tidy(&host.events, instance);
     let kept = created::find(instance)?;
     let started = restore(host, instance, store, record, &kept)?;
     host.events.step(Stage::Verify, "SSH answers");

@@ -45,7 +45,7 @@ impl Machine {
             phase: Phase::Made,
             layer: None,
             work_layer: None,
-            imported: false,
+            imported: true,
             https_port: 8443,
             ssh_port: 2222,
             wanted_ports: Ports::default(),
@@ -55,6 +55,7 @@ impl Machine {
             accelerator: None,
             wish: AcceleratorChoice::default(),
             project: "/p".into(),
+            disk_id: None,
             restoring: None,
         };
         instance.remember(&record).unwrap();
@@ -91,11 +92,27 @@ impl Machine {
         settle(&Events::ignore(), &self.instance, &mut self.record).unwrap();
     }
 
-    /// A restore as far as there is no machine to be started.
-    fn restore(&mut self, name: &str) {
-        self.settle();
+    fn remove(&mut self, name: &str) -> Result<()> {
+        remove(
+            &Events::ignore(),
+            &self.instance,
+            &mut self.record,
+            &name.parse().unwrap(),
+        )
+    }
+
+    /// Begins a restore as a command does that is killed then.
+    fn begin(&mut self, name: &str) {
         let kept = find(&self.instance, &name.parse().unwrap()).unwrap();
         restore::begin(&self.instance, &mut self.record, &kept).unwrap();
+    }
+
+    /// A restore as far as there is no machine to be started.
+    fn restore(&mut self, name: &str) {
+        tidy(&Events::ignore(), &self.instance);
+        let kept = find(&self.instance, &name.parse().unwrap()).unwrap();
+        restore::require_whole(&self.instance, &kept).unwrap();
+        self.begin(name);
         restore::complete(&self.instance, &mut self.record).unwrap();
     }
 
@@ -141,12 +158,12 @@ fn a_machine_that_is_off_goes_back_and_forth() {
         "what was written after a restore is not in what was kept"
     );
     // The one under the other goes first.
-    remove(&machine.instance, &"first".parse().unwrap()).unwrap();
+    machine.remove("first").unwrap();
     machine.restore("second");
     assert!(machine.holds("b"));
-    remove(&machine.instance, &"second".parse().unwrap()).unwrap();
+    machine.remove("second").unwrap();
     assert!(machine.holds("b") && machine.names().is_empty());
-    let error = remove(&machine.instance, &"second".parse().unwrap()).unwrap_err();
+    let error = machine.remove("second").unwrap_err();
     assert_eq!(Fault::of(&error).unwrap().cause, Cause::Usage);
 }
 
@@ -229,7 +246,7 @@ fn a_damaged_snapshot_is_told_and_can_be_removed() {
     // Nothing is removed while it is not known what it needs.
     machine.settle();
     assert_eq!(entries(machine.instance.dir()), before);
-    remove(&machine.instance, &"kept".parse().unwrap()).unwrap();
+    machine.remove("kept").unwrap();
     machine.restore("whole");
     assert!(machine.holds("a"));
 }
@@ -262,6 +279,76 @@ fn another_making_of_the_machine_keeps_the_snapshots() {
     assert!(machine.holds("a"));
 }
 
+#[test]
+fn a_moment_without_its_disk_or_its_keys_is_told_before_anything_changes() {
+    let machine = Machine::new();
+    for (name, file) in [("disk", "disk.json"), ("keys", IDENTITY)] {
+        let kept = machine.keep(name).unwrap();
+        restore::require_whole(&machine.instance, &kept).unwrap();
+        let (file, gone) = (kept.moment.folder.join(file), kept.moment.folder.join("gone"));
+        std::fs::rename(file, gone).unwrap();
+        let error = restore::require_whole(&machine.instance, &kept).unwrap_err();
+        let hint = Fault::of(&error).unwrap().hint.clone().unwrap();
+        assert!(hint.contains(&format!("snapshot rm {name}")), "{hint}");
+    }
+    let kept = machine.keep("chain").unwrap();
+    std::fs::remove_file(machine.instance.dir().join("disk.qcow2")).unwrap();
+    restore::require_whole(&machine.instance, &kept).unwrap_err();
+}
+
+#[test]
+fn a_restore_that_cannot_be_completed_locks_nothing() {
+    let mut machine = Machine::new();
+    machine.write("a");
+    machine.keep("whole").unwrap();
+    let lost = machine.keep("lost").unwrap();
+    machine.begin("lost");
+    std::fs::remove_dir_all(lost.identity()).unwrap();
+    let error = settle(&Events::ignore(), &machine.instance, &mut machine.record).unwrap_err();
+    assert!(Fault::of(&error).unwrap().hint.is_some());
+    // Another takes its place.
+    machine.write("b");
+    machine.restore("whole");
+    assert!(machine.holds("a"));
+    machine.settle();
+    // It is removed: the machine may have either disk.
+    machine.begin("lost");
+    machine.remove("lost").unwrap();
+    let record = machine.instance.require().unwrap();
+    assert_eq!((record.restoring, record.layer), (None, None));
+    assert_ne!(record.phase, Phase::Made);
+    machine.settle();
+    machine.restore("whole");
+    assert!(machine.holds("a"));
+    // One that can be completed is, before its snapshot goes.
+    machine.write("b");
+    machine.begin("whole");
+    machine.remove("whole").unwrap();
+    assert!(machine.holds("a"));
+    assert_eq!(machine.instance.require().unwrap().restoring, None);
+}
+
+#[test]
+fn a_disk_that_lies_on_nobody_knows_what_is_not_kept() {
+    let mut machine = Machine::new();
+    machine.record.imported = false;
+    let error = machine.keep("lost").unwrap_err();
+    assert_eq!(Fault::of(&error).unwrap().cause, Cause::Usage);
+    assert!(machine.names().is_empty());
+}
+
+#[test]
+fn how_another_disk_on_the_same_checkpoint_was_left_is_not_how_this_one_was() {
+    let mut machine = Machine::new();
+    let key = Key::derive(Stage::Project, None, &Inputs::new());
+    machine.record.layer = Some(Base { key, id: "00".into() });
+    machine.record.disk_id = Some("01".into());
+    let kept = keep_as(&machine.instance, &machine.record, ".created-0123", false).unwrap();
+    assert!(created::is_of(&kept, &machine.record));
+    machine.record.disk_id = Some("02".into());
+    assert!(!created::is_of(&kept, &machine.record));
+}
+
 /// What `snapshots_are_whole_wherever_a_kill_hits` kills. What a snapshot's name begins with is what its disk holds.
 #[test]
 #[ignore = "a process of its own, which is killed"]
@@ -273,7 +360,7 @@ fn killed_at_its_work() {
     machine.write("b");
     machine.keep("b").unwrap();
     machine.restore("a");
-    remove(&machine.instance, &"b".parse().unwrap()).unwrap();
+    machine.remove("b").unwrap();
 }
 
 #[test]
@@ -293,7 +380,7 @@ fn snapshots_are_whole_wherever_a_kill_hits() {
             assert!(machine.holds(&name[..1]), "point {at}: {name}");
         }
         for name in machine.names() {
-            remove(&machine.instance, &name.parse().unwrap()).unwrap();
+            machine.remove(&name).unwrap();
         }
         machine.keep("z").unwrap();
         if !killed {

@@ -89,24 +89,72 @@ pub fn sweep(folder: &Path, kept: &[PathBuf]) -> Result<()> {
             }
         }
     }
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        if is_disk(&path) && !needed.contains(&path) {
-            remove(&path)?;
+    for disk in all(folder)? {
+        if !needed.contains(&disk) {
+            remove(&disk)?;
         }
     }
     remove(&folder.join(NEW_LINK))
 }
 
-/// Removes a disk, if it is there, and the link that leads to it.
+/// Removes every disk in `folder` and the link. The first goes last: until then the folder is seen to be QEMU's.
 ///
 /// # Errors
 /// When one cannot be removed.
-pub fn remove_with_link(changes: &dyn Changes, disk: &Path) -> Result<()> {
-    changes.remove_tree(disk)?;
-    let link = disk.with_file_name(LINK);
-    let leads_here = std::fs::read_link(&link).is_ok_and(|name| Some(name.as_os_str()) == disk.file_name());
-    if leads_here { changes.remove_tree(&link) } else { Ok(()) }
+pub fn remove_all(changes: &dyn Changes, folder: &Path) -> Result<()> {
+    for disk in all(folder)? {
+        if !disk.ends_with(FIRST) {
+            changes.remove_tree(&disk)?;
+        }
+    }
+    for name in [LINK, NEW_LINK, FIRST] {
+        changes.remove_tree(&folder.join(name))?;
+    }
+    Ok(())
+}
+
+/// Makes sure that `disk` and all that it lies on are there.
+///
+/// # Errors
+/// When one is not, or cannot be read.
+pub fn require_whole(disk: &Path) -> Result<()> {
+    let mut seen = BTreeSet::new();
+    let mut next = Some(disk.to_owned());
+    while let Some(disk) = next {
+        let folder = disk.parent().context("a disk lies in a folder")?;
+        next = backing(&disk)?.map(|below| folder.join(below));
+        if !seen.insert(disk) {
+            bail!("a disk lies on itself");
+        }
+    }
+    Ok(())
+}
+
+/// Whether another disk in the same folder lies on `disk`, or may do so as it cannot be read.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub fn is_needed(disk: &Path) -> Result<bool> {
+    let folder = disk.parent().context("a disk lies in a folder")?;
+    let lies_on_it = |other: &PathBuf| match backing(other) {
+        Ok(below) => below.is_some_and(|below| folder.join(below) == disk),
+        Err(_) => true,
+    };
+    Ok(all(folder)?.iter().any(|other| other != disk && lies_on_it(other)))
+}
+
+/// Every disk in `folder`; none where there is no folder.
+fn all(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut all = Vec::new();
+    for entry in entries {
+        all.push(entry?.path());
+    }
+    all.retain(|path| is_disk(path));
+    Ok(all)
 }
 
 fn is_disk(path: &Path) -> bool {
@@ -223,9 +271,31 @@ mod tests {
         }
         assert!(!dropped.exists());
         assert_eq!(names(folder).len(), 6);
-        remove_with_link(&Real, &mine).unwrap();
-        sweep(folder, &[]).unwrap();
-        assert_eq!(names(folder), ["disk.qcow2", "machine.json"]);
+        remove_all(&Real, folder).unwrap();
+        assert_eq!(names(folder), ["machine.json"]);
+    }
+
+    #[test]
+    fn a_disk_is_whole_with_all_that_it_lies_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = active(folder.path());
+        image::create(&first, 1).unwrap();
+        let top = new_on(&new_on(&first).unwrap()).unwrap();
+        require_whole(&top).unwrap();
+        std::fs::remove_file(&first).unwrap();
+        require_whole(&top).unwrap_err();
+    }
+
+    #[test]
+    fn a_disk_is_needed_while_another_lies_on_it_or_cannot_be_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = active(folder.path());
+        image::create(&first, 1).unwrap();
+        assert!(!is_needed(&first).unwrap());
+        let second = new_on(&first).unwrap();
+        assert!(is_needed(&first).unwrap() && !is_needed(&second).unwrap());
+        std::fs::write(&second, "rubbish").unwrap();
+        assert!(is_needed(&first).unwrap());
     }
 
     #[test]

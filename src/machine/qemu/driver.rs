@@ -68,7 +68,7 @@ impl driver::Driver for Driver {
     }
 
     fn remove(&self, changes: &dyn Changes, disk: &Path) -> Result<()> {
-        disks::remove_with_link(changes, disk)
+        disks::remove_all(changes, disk.parent().context("a disk lies in a folder")?)
     }
 
     fn check(&self, disk: &Path, below: &[PathBuf], cancel: &Cancel) -> Result<Vec<String>> {
@@ -129,6 +129,10 @@ impl driver::Driver for Driver {
 
     fn keep_moment(&self, home: &Home, moment: &Moment, memory: bool) -> Result<bool> {
         moments::keep(home, moment, memory)
+    }
+
+    fn require_moment(&self, home: &Home, moment: &Moment) -> Result<()> {
+        moments::require(home, moment)
     }
 
     fn go_back(&self, home: &Home, moment: &Moment, _: bool) -> Result<()> {

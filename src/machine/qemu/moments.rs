@@ -107,6 +107,14 @@ impl Drop for Paused<'_> {
     }
 }
 
+/// See [`Home::require_moment`].
+///
+/// # Errors
+/// See there.
+pub fn require(home: &Home, moment: &Moment) -> Result<()> {
+    disks::require_whole(&Note::read(moment)?.path(&home.folder)?)
+}
+
 /// See [`Home::go_back`].
 ///
 /// # Errors
@@ -137,18 +145,19 @@ pub fn sweep(home: &Home, kept: &[Moment]) -> Result<()> {
     disks::sweep(&home.folder, &needed)
 }
 
-/// Makes the disk `from` that of the machine whose disk is `to`, which goes.
+/// Makes the disk `from` that of the machine whose disk is `to`, which goes unless another lies on it.
 ///
 /// # Errors
 /// When it cannot be moved.
 pub fn replace(from: &Path, to: &Path) -> Result<()> {
     let folder = to.parent().context("a disk lies in a folder")?;
-    // Nothing was ever kept of the machine: nothing lies on its disk.
-    if disks::active(folder) == folder.join(disks::FIRST) {
+    let is_needed = disks::is_needed(to)?;
+    if to.ends_with(disks::FIRST) && disks::active(folder) == *to && !is_needed {
+        // Nothing was ever kept of the machine.
         return Ok(fs::rename(from, to)?);
     }
     let new = disks::new_name(folder);
     fs::rename(from, &new)?;
     disks::activate(folder, &new)?;
-    disks::remove(to)
+    if is_needed { Ok(()) } else { disks::remove(to) }
 }

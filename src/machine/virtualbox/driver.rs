@@ -163,6 +163,10 @@ impl driver::Driver for Driver {
         moments::keep(&vbox()?, &home.disk(), &moment.id, memory)
     }
 
+    fn require_moment(&self, home: &Home, moment: &Moment) -> Result<()> {
+        moments::require(&vbox()?, &home.disk(), &moment.id)
+    }
+
     fn go_back(&self, home: &Home, moment: &Moment, memory: bool) -> Result<()> {
         moments::go_back(&vbox()?, &home.disk(), &moment.id, memory)
     }

@@ -102,29 +102,33 @@ pub(super) fn go_back(vbox: &VBoxManage, folder: &Path, id: &str, memory: bool) 
     Ok(())
 }
 
+/// Makes sure that `VirtualBox` has the snapshot `id`, of the machine in `folder` or of one that was set aside.
+///
+/// # Errors
+/// When it has not.
+pub(super) fn require(vbox: &VBoxManage, folder: &Path, id: &str) -> Result<()> {
+    find(vbox, folder, id).map(drop)
+}
+
+/// The snapshot `id`, and the folder of the machine that has it.
+fn find(vbox: &VBoxManage, folder: &Path, id: &str) -> Result<(Snapshot, PathBuf)> {
+    let find = |folder: PathBuf| {
+        let snapshots = disks::show(vbox, &folder).ok()?.snapshots();
+        let is_it = |snapshot: &Snapshot| snapshot.name.strip_prefix(PREFIX) == Some(id);
+        Some((snapshots.into_iter().find(is_it)?, folder))
+    };
+    let found = std::iter::once(folder.to_owned()).chain(formers(folder)).find_map(find);
+    found.with_context(|| Fault::new(Cause::Machine, "VirtualBox does not have this snapshot any more"))
+}
+
 /// The snapshot `id`. The machine that has it gets its place back.
 fn bring(vbox: &VBoxManage, folder: &Path, id: &str) -> Result<Snapshot> {
-    let find = |folder: &Path| {
-        let snapshots = disks::show(vbox, folder).ok()?.snapshots();
-        snapshots
-            .into_iter()
-            .find(|snapshot| snapshot.name.strip_prefix(PREFIX) == Some(id))
-    };
-    if let Some(snapshot) = find(folder) {
-        return Ok(snapshot);
+    let (snapshot, of) = find(vbox, folder, id)?;
+    if of != folder {
+        // Interrupted in between there is no machine but the former: whoever comes next goes on here.
+        make_way(vbox, folder)?;
+        moving::move_to(vbox, &of, folder, "restored")?;
     }
-    let found = formers(folder)
-        .into_iter()
-        .find_map(|former| Some((find(&former)?, former)));
-    let Some((snapshot, former)) = found else {
-        bail!(Fault::new(
-            Cause::Machine,
-            "VirtualBox does not have this snapshot any more"
-        ));
-    };
-    // Interrupted in between there is no machine but the former: whoever comes next goes on here.
-    make_way(vbox, folder)?;
-    moving::move_to(vbox, &former, folder, "restored")?;
     Ok(snapshot)
 }
 
