@@ -55,7 +55,8 @@ pub fn a_question_is_quoted(world: &World) {
 /// A guest that does nothing more is told by the limit on time without progress, not by one on the whole; its console's
 /// last lines are quoted. QEMU's own `stop` makes it stand still.
 pub fn a_standstill_is_quoted(world: &World) {
-    let mut run = world.run(&["create", "--name", "stalls", "--disk", "22G", "--stall-timeout", "20s"]);
+    // An installer that works beside another one may be silent for half a minute.
+    let mut run = world.run(&["create", "--name", "stalls", "--disk", "22G", "--stall-timeout", "60s"]);
     let partitioning =
         |event: &Value| event["event"] == "step" && event["text"] == "loading the installer's components";
     assert!(run.until(partitioning), "the installer never began");
@@ -63,7 +64,8 @@ pub fn a_standstill_is_quoted(world: &World) {
     let stopped = Instant::now();
     let ended = run.end();
     assert_eq!(ended.code, Some(8), "{}", ended.stderr);
-    assert!(stopped.elapsed().as_secs() < 60, "it took {:?}", stopped.elapsed());
+    // A limit on the whole would be many minutes.
+    assert!(stopped.elapsed().as_secs() < 150, "it took {:?}", stopped.elapsed());
     let error = ended.events.iter().find(|event| event["event"] == "error");
     let error = error.expect("an error event");
     let message = error["message"].as_str().unwrap();
