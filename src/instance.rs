@@ -219,6 +219,42 @@ impl Instance {
         })
     }
 
+    /// The same for a machine that must be there, with what is remembered of it under the lock: another command may have
+    /// changed or removed it until then.
+    ///
+    /// # Errors
+    /// A [`Cause::Usage`] fault when it is not there, a [`Cause::Busy`] fault when another command is at it.
+    pub fn lock_made(&self) -> Result<(Lock, Record)> {
+        // Nothing is made where there is no machine.
+        self.require()?;
+        self.lock_seen()
+    }
+
+    /// The same for a machine that was there a moment ago.
+    fn lock_seen(&self) -> Result<(Lock, Record)> {
+        let lock = self.lock()?;
+        if let Some(record) = self.record()? {
+            return Ok((lock, record));
+        }
+        drop(lock);
+        self.remove_empty()?;
+        Err(self.none().into())
+    }
+
+    /// Removes the folder that locking made of a machine that had just gone, unless somebody else is at it by now.
+    fn remove_empty(&self) -> Result<()> {
+        let file = self.dir.join(LOCK);
+        let Some(_lock) = Lock::try_take(&file)? else {
+            return Ok(());
+        };
+        let is_lock = |entry: std::io::Result<fs::DirEntry>| entry.is_ok_and(|it| it.file_name() == LOCK);
+        if fs::read_dir(&self.dir)?.all(is_lock) {
+            fs::remove_file(file)?;
+            fs::remove_dir(&self.dir)?;
+        }
+        Ok(())
+    }
+
     /// What is remembered of it; `None` if it was never made.
     ///
     /// # Errors
@@ -238,10 +274,12 @@ impl Instance {
     /// # Errors
     /// A [`Cause::Usage`] fault when it is not.
     pub fn require(&self) -> Result<Record> {
-        self.record()?.with_context(|| {
-            Fault::new(Cause::Usage, format!("there is no machine {}", self.name))
-                .hint("`provision list` names the machines of this host; `provision create` makes one")
-        })
+        self.record()?.with_context(|| self.none())
+    }
+
+    fn none(&self) -> Fault {
+        Fault::new(Cause::Usage, format!("there is no machine {}", self.name))
+            .hint("`provision list` names the machines of this host; `provision create` makes one")
     }
 
     /// Remembers `record`.
@@ -350,3 +388,6 @@ fn private_folder(dir: &Path) -> Result<()> {
         _ => Ok(fs::set_permissions(dir, PermissionsExt::from_mode(0o700))?),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -29,7 +29,7 @@ impl Args {
         if !self.yes && !report::confirm(&question, &app.cancel)? {
             bail!(Fault::new(Cause::Usage, "nothing was deleted").hint("`--yes` deletes without asking"));
         }
-        let _lock = instance.lock()?;
+        let _lock = instance.lock_made()?;
         instance.destroy()?;
         app.events.note(format!(
             "{} is deleted; its checkpoints stay in the cache",

@@ -10,7 +10,7 @@ use crate::checkpoint::Store;
 use crate::config::{AcceleratorChoice, MachineChoice};
 use crate::export::{self, Export, Exported, Format, Source};
 use crate::host;
-use crate::instance::Record;
+use crate::instance::{Instance, Record};
 use crate::report::{Output, Paint};
 
 /// The arguments of `export`.
@@ -70,10 +70,13 @@ impl Args {
         let _share = store.share(&app.cancel, || {
             app.events.note("another provision removes checkpoints; waiting for it");
         })?;
-        let machine = self.machine(app)?;
-        let _lock = match (&self.checkpoint, &machine) {
-            (None, Some((instance, _))) => Some(instance.lock()?),
-            _ => None,
+        let (_lock, machine) = match self.checkpoint {
+            Some(_) => (None, self.machine(app)?),
+            None => {
+                let instance = app.instance(&self.machine)?;
+                let (lock, record) = instance.lock_made()?;
+                (Some(lock), Some((instance, record)))
+            }
         };
         let of = machine.as_ref().map(|(instance, record)| (instance, record));
         let source = match (&self.checkpoint, of) {
@@ -109,9 +112,9 @@ impl Args {
     }
 
     /// The machine that is meant; a checkpoint needs none.
-    fn machine(&self, app: &App) -> Result<Option<(crate::instance::Instance, Record)>> {
+    fn machine(&self, app: &App) -> Result<Option<(Instance, Record)>> {
         let instance = match app.instance(&self.machine) {
-            Err(_) if self.checkpoint.is_some() && self.machine.name.is_none() => return Ok(None),
+            Err(_) if self.machine.name.is_none() => return Ok(None),
             instance => instance?,
         };
         let record = instance.record()?;

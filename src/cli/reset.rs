@@ -22,8 +22,7 @@ impl Args {
     /// When that was not kept, or the machine does not come up.
     pub fn run(&self, app: &App) -> Result<()> {
         let instance = app.instance(&self.machine)?;
-        let mut record = instance.require()?;
-        let _lock = instance.lock()?;
+        let (_lock, mut record) = instance.lock_made()?;
         let host = app.host_of(&record)?;
         let store = Store::open(&app.paths.cache)?;
         let _share = store.share(&app.cancel, || app.events.note("waiting for another provision"))?;

@@ -66,8 +66,7 @@ impl Args {
         let name = self.snapshot.as_ref();
         let name = name.with_context(|| Fault::new(Cause::Usage, "a snapshot needs a name"))?;
         let instance = app.instance(&self.machine)?;
-        let mut record = instance.require()?;
-        let _lock = instance.lock()?;
+        let (_lock, mut record) = instance.lock_made()?;
         moments::settle(&app.events, &instance, &mut record)?;
         if self.no_memory && instance.runs(&record) {
             sync(app, &instance, &record)?;
@@ -102,8 +101,7 @@ fn sync(app: &App, instance: &Instance, record: &Record) -> Result<()> {
 impl Rm {
     fn run(&self, app: &App) -> Result<()> {
         let instance = app.instance(&self.machine)?;
-        let mut record = instance.require()?;
-        let _lock = instance.lock()?;
+        let (_lock, mut record) = instance.lock_made()?;
         moments::remove(&app.events, &instance, &mut record, &self.snapshot)?;
         app.events
             .note(format!("{} has no snapshot {} any more", instance.name, self.snapshot));

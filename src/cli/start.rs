@@ -23,8 +23,7 @@ impl Args {
     /// When it was never made, or does not come up.
     pub fn run(&self, app: &App) -> Result<()> {
         let instance = app.instance(&self.machine)?;
-        let mut record = instance.require()?;
-        let _lock = instance.lock()?;
+        let (_lock, mut record) = instance.lock_made()?;
         let host = app.host_of(&record)?;
         let store = Store::open(&app.paths.cache)?;
         let started = operate::start(&host, &instance, &store, &mut record)?;

@@ -23,8 +23,7 @@ impl Args {
     /// When there is none, or it does not end.
     pub fn run(&self, app: &App) -> Result<()> {
         let instance = app.instance(&self.machine)?;
-        let record = instance.require()?;
-        let _lock = instance.lock()?;
+        let (_lock, record) = instance.lock_made()?;
         if !instance.runs(&record) {
             app.events.note(format!("{} does not run", instance.name));
             return Ok(());
