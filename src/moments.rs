@@ -290,7 +290,9 @@ pub fn keep(instance: &Instance, record: &Record, name: &SnapshotName, memory: b
 }
 
 fn require_whole(instance: &Instance, record: &Record) -> Result<()> {
-    if matches!(record.phase, Phase::Failed(_)) || !instance.disk().exists() {
+    // While another disk is put in place nothing tells what the machine's own lies on, and it may go.
+    let is_known = record.imported || record.layer.is_some();
+    if matches!(record.phase, Phase::Failed(_)) || !is_known || !instance.disk().exists() {
         bail!(
             Fault::new(Cause::Usage, format!("the machine {} is not made", instance.name))
                 .hint("`provision status` tells where its `create` stopped")

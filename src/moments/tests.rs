@@ -45,7 +45,7 @@ impl Machine {
             phase: Phase::Made,
             layer: None,
             work_layer: None,
-            imported: false,
+            imported: true,
             https_port: 8443,
             ssh_port: 2222,
             wanted_ports: Ports::default(),
@@ -326,6 +326,15 @@ fn a_restore_that_cannot_be_completed_locks_nothing() {
     machine.remove("whole").unwrap();
     assert!(machine.holds("a"));
     assert_eq!(machine.instance.require().unwrap().restoring, None);
+}
+
+#[test]
+fn a_disk_that_lies_on_nobody_knows_what_is_not_kept() {
+    let mut machine = Machine::new();
+    machine.record.imported = false;
+    let error = machine.keep("lost").unwrap_err();
+    assert_eq!(Fault::of(&error).unwrap().cause, Cause::Usage);
+    assert!(machine.names().is_empty());
 }
 
 #[test]
