@@ -28,6 +28,7 @@ use crate::machine::qemu::convert::{self, Conversion, ImageFormat};
 use crate::moments;
 use crate::operate;
 use crate::paths::Paths;
+use crate::process::kill_point;
 
 /// What a machine has that neither the image nor the user tells.
 const CPUS: u32 = 2;
@@ -254,10 +255,27 @@ fn make(
         restoring: None,
     };
     operate::choose_ports(&mut record, &operate::ports_of_others(wanted.paths, instance)?)?;
+    put_in_place(instance, &made, &identity, &record)?;
+    Ok(record)
+}
+
+/// Makes the disk `made` that of the machine, which becomes what `record` says, whatever it was before.
+fn put_in_place(instance: &Instance, made: &Path, identity: &Identity, record: &Record) -> Result<()> {
+    let driver = record.machine.driver();
     instance.clear_work_but(Some(Stage::Import))?;
+    if instance.record()?.is_some() {
+        // From here on the record of the former does not tell what the disk is.
+        instance.remember(&Record {
+            phase: Phase::Building(Stage::Import),
+            ..record.clone()
+        })?;
+        instance.forget_provenance()?;
+    }
+    kill_point::pass();
     moments::remove_all(instance)?;
+    kill_point::pass();
     // A disk of the same kind is replaced.
-    if Hypervisor::of(instance.dir()) != hypervisor {
+    if Hypervisor::of(instance.dir()) != record.machine {
         instance.home().remove()?;
     }
     for of_the_former in [instance.run_dir(), instance.dir().join("logs")] {
@@ -265,13 +283,13 @@ fn make(
             fs::remove_dir_all(of_the_former)?;
         }
     }
-    driver.replace(&made, &driver.disk_in(instance.dir()), &name)?;
+    driver.replace(made, &driver.disk_in(instance.dir()), instance.name.as_str())?;
+    kill_point::pass();
     // What the former disk lay on is left once that has gone.
     instance.home().sweep_moments(&[])?;
     identity.copy_to(&instance.identity())?;
     // The record comes last: without it there is no machine.
-    instance.remember(&record)?;
-    Ok(record)
+    instance.remember(record)
 }
 
 /// The guest's user: as the user of this program says, else the image, else as everywhere.
@@ -313,3 +331,6 @@ fn convert(wanted: &Import<'_>, disk: &Path, kind: Kind, made: &Path, format: Im
         });
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -94,8 +94,8 @@ pub fn start_from(
             from_memory: false,
         });
     }
-    make_known(instance, store, record)?;
     moments::settle(&host.events, instance, record)?;
+    make_known(instance, store, record)?;
     require_disk(instance, store, record)?;
     fs::create_dir_all(&home.run_dir)?;
     choose_ports(record, &[])?;
@@ -201,10 +201,11 @@ fn boot(instance: &Instance, record: &Record) -> Boot {
 /// # Errors
 /// A [`Cause::Usage`] fault that says which.
 pub fn require_disk(instance: &Instance, store: &Store, record: &Record) -> Result<()> {
-    if record.imported && instance.live(record).disk().exists() {
+    let has_disk = instance.live(record).disk().exists();
+    if record.imported && record.phase == Phase::Made && has_disk {
         return Ok(());
     }
-    let (Some(base), true) = (base(record), instance.live(record).disk().exists()) else {
+    let (Some(base), true) = (base(record), has_disk) else {
         let message = match record.phase {
             Phase::Building(stage) | Phase::Failed(stage) => {
                 format!("the machine {} is not made yet: {stage} did not finish", instance.name)

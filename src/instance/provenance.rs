@@ -36,6 +36,17 @@ impl Instance {
         Ok(())
     }
 
+    /// Forgets what the machine was made from: it becomes another.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn forget_provenance(&self) -> Result<()> {
+        match fs::remove_file(self.dir().join(FILE)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
     /// What the machine of `record` was made from.
     ///
     /// # Errors
