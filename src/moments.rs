@@ -132,10 +132,13 @@ fn damaged(name: &str, folder: &Path) -> Fault {
         Cause::Other,
         format!("the snapshot {name} in {} is damaged", folder.display()),
     );
+    // machines/NAME/moments/SNAPSHOT
+    let machine = folder.ancestors().nth(2).and_then(Path::file_name).unwrap_or_default();
+    let machine = machine.to_string_lossy();
     if name.starts_with(CREATED) {
-        return fault.hint("`provision rebuild` makes the machine clean");
+        return fault.hint(format!("`provision rebuild --name {machine}` makes the machine clean"));
     }
-    fault.hint(format!("`provision snapshot rm {name}` removes it"))
+    fault.hint(format!("`provision snapshot rm {name} --name {machine}` removes it"))
 }
 
 fn home(instance: &Instance) -> PathBuf {

@@ -46,7 +46,7 @@ impl Args {
     pub fn run(&self, app: &App) -> Result<()> {
         match &self.action {
             Action::Ls => {
-                let contents = Contents::read(app, &Store::at(&app.paths.cache))?;
+                let contents = Contents::read_known(app, &Store::at(&app.paths.cache))?;
                 app.reporter.output(&contents)
             }
             Action::Prune(args) => args.run(app),

@@ -270,6 +270,23 @@ fn pruning_knows_machines_of_other_data_folders_and_of_runs_at_work() {
 }
 
 #[test]
+fn a_damaged_snapshot_hides_nothing_but_keeps_everything() {
+    let place = Place::two_chains();
+    let damaged = place.path("data/machines/m/moments/broken");
+    fs::create_dir_all(&damaged).unwrap();
+    fs::write(damaged.join("moment.json"), "{").unwrap();
+    let output = place.run(&["cache", "ls"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(text(&output).contains("machine m"), "{}", text(&output));
+    assert!(stderr(&output).contains("broken"), "{}", stderr(&output));
+    let output = place.run(&["cache", "prune"]);
+    assert!(!output.status.success());
+    let hint = "`provision snapshot rm broken --name m`";
+    assert!(stderr(&output).contains(hint), "{}", stderr(&output));
+    assert_eq!(place.there(), "abcde");
+}
+
+#[test]
 fn a_damaged_checkpoint_is_told_and_set_aside() {
     let place = Place::two_chains();
     let sound = place.run(&["cache", "check"]);

@@ -80,8 +80,24 @@ impl Contents {
     /// Looks at the cache; nothing in it changes.
     ///
     /// # Errors
-    /// When something cannot be read.
+    /// When something cannot be read; what a machine with a damaged snapshot needs is not known.
     pub fn read(app: &App, store: &Store) -> Result<Self> {
+        Self::read_with(app, store, Err)
+    }
+
+    /// The same for a look alone: what is not known of a machine's snapshots is told.
+    ///
+    /// # Errors
+    /// When something else cannot be read.
+    pub fn read_known(app: &App, store: &Store) -> Result<Self> {
+        Self::read_with(app, store, |error| {
+            let what = "what the snapshots of a machine need is not known";
+            app.events.warn(format!("{what}: {error:#}"));
+            Ok(Vec::new())
+        })
+    }
+
+    fn read_with(app: &App, store: &Store, unknown: impl Fn(anyhow::Error) -> Result<Vec<Base>>) -> Result<Self> {
         let mut contents = Self {
             things: Vec::new(),
             machines: Vec::new(),
@@ -98,7 +114,8 @@ impl Contents {
                 Some(folder) if !is_here => format!("{} in {}", instance.name, folder.display()),
                 _ => instance.name.to_string(),
             };
-            contents.add_machine(name, &instance, &record, &moments::bases(&instance)?);
+            let moments = moments::bases(&instance).or_else(&unknown)?;
+            contents.add_machine(name, &instance, &record, &moments);
         }
         Ok(contents)
     }
