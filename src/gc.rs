@@ -71,7 +71,9 @@ impl Search<'_> {
     }
 
     fn found_runner(&mut self, runner: &Runner) {
-        let Runner { pid, program, folder } = runner;
+        let Runner {
+            pid, program, folder, ..
+        } = runner;
         let name = format!("{pid} ({program}) in {}", folder.display());
         self.found("process", name, || runner.kill());
     }

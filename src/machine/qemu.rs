@@ -31,7 +31,7 @@ use crate::fault::{Cause, Fault};
 use crate::machine::accelerator::Accelerator;
 use crate::machine::{Activity, Boot, Durability, Machine, StaleMemory, State, Watcher};
 use crate::process::guardian::{Guarded, LOG_FILE, PID_FILE};
-use crate::process::{self, CommandLine};
+use crate::process::{self, CommandLine, table};
 use crate::wait::Wait;
 
 /// How long QEMU may take to open its control socket; it opens it before the guest starts.
@@ -195,7 +195,7 @@ fn ended(run_dir: &Path) -> anyhow::Error {
 pub fn end_leftover(run_dir: &Path) -> Result<()> {
     let file = run_dir.join(PID_FILE);
     let written = fs::read_to_string(&file).ok().and_then(|text| text.trim().parse().ok());
-    let running = || written.filter(|&pid| process::is_ours(pid, run_dir));
+    let running = || written.filter(|&pid| table::runs_in(pid, run_dir));
     // A hung QEMU does not take the order; one that does closes its disk after its socket.
     if qmp::answers(run_dir) && qmp::quit(run_dir).is_ok() {
         let gone = || !qmp::answers(run_dir) && running().is_none();

@@ -21,6 +21,8 @@ pub struct Runner {
     pub program: String,
     /// The folder in which it works, which may be gone.
     pub folder: PathBuf,
+    /// The same as the system has it: no part of it is a link.
+    real: PathBuf,
 }
 
 /// What the system appends to the path of a folder that is gone (proc(5)).
@@ -36,7 +38,29 @@ impl Runner {
         let program = without_mark(std::fs::read_link(process.join("exe")).ok()?);
         let program = program.file_name()?.to_str()?.to_owned();
         let folder = without_mark(std::fs::read_link(process.join("cwd")).ok()?);
-        runs_machines(&program).then_some(Self { pid, program, folder })
+        runs_machines(&program).then(|| Self {
+            pid,
+            program,
+            real: folder.clone(),
+            folder,
+        })
+    }
+
+    /// The same if it works in `root`, of which links may be a part, or below.
+    fn within(self, root: &Path) -> Option<Self> {
+        let real = std::fs::canonicalize(root).unwrap_or_else(|_| root.to_owned());
+        let below = self.real.strip_prefix(real).ok()?;
+        // Joining nothing would append a separator.
+        let folder = if below.as_os_str().is_empty() {
+            root.to_owned()
+        } else {
+            root.join(below)
+        };
+        Some(Self { folder, ..self })
+    }
+
+    fn is_there(&self) -> bool {
+        Self::of(self.pid).is_some_and(|now| (&now.program, &now.real) == (&self.program, &self.real))
     }
 
     /// Kills it and waits until it has gone. Its number may have been given to another process: then nothing is done.
@@ -44,11 +68,10 @@ impl Runner {
     /// # Errors
     /// When it cannot be killed, or does not go.
     pub fn kill(&self) -> Result<()> {
-        let is_there = || Self::of(self.pid).as_ref() == Some(self);
-        if is_there() {
+        if self.is_there() {
             super::kill(self.pid)?;
         }
-        Wait::new(format!("process {} to end", self.pid), END_LIMIT).until(|| Ok((!is_there()).then_some(())))
+        Wait::new(format!("process {} to end", self.pid), END_LIMIT).until(|| Ok((!self.is_there()).then_some(())))
     }
 }
 
@@ -67,7 +90,14 @@ fn without_mark(path: PathBuf) -> PathBuf {
 /// Every process of this user that runs a machine in `root` or below; none where the system has no /proc.
 pub fn runners_in(root: &Path) -> Vec<Runner> {
     let all = runners().into_iter();
-    all.filter(|runner| runner.folder.starts_with(root)).collect()
+    all.filter_map(|runner| runner.within(root)).collect()
+}
+
+/// Whether the process `pid` runs a machine and works in just this folder: a PID may have been given to another program
+/// since it was written down.
+pub fn runs_in(pid: u32, folder: &Path) -> bool {
+    let runner = Runner::of(pid).and_then(|runner| runner.within(folder));
+    runner.is_some_and(|runner| runner.folder == folder)
 }
 
 /// Every process of this user that runs a machine.
@@ -91,6 +121,26 @@ mod tests {
         for program in ["qemu-img", "qemu-nbd", "bash", "VBoxSVC", "my-qemu-system-x86_64"] {
             assert!(!runs_machines(program), "{program}");
         }
+    }
+
+    #[test]
+    fn a_folder_is_found_through_links() {
+        let place = tempfile::tempdir().unwrap();
+        let (data, link) = (place.path().join("data"), place.path().join("link"));
+        std::fs::create_dir_all(data.join("m/run")).unwrap();
+        std::os::unix::fs::symlink(&data, &link).unwrap();
+        let real = std::fs::canonicalize(data.join("m/run")).unwrap();
+        let runner = Runner {
+            pid: 1,
+            program: "qemu-system-x86_64".into(),
+            folder: real.clone(),
+            real,
+        };
+        let within = |root: &Path| runner.clone().within(root).map(|runner| runner.folder);
+        assert_eq!(within(&link), Some(link.join("m/run")));
+        assert_eq!(within(&link.join("m/run")), Some(link.join("m/run")));
+        assert_eq!(within(&link.join("m/run/other")), None);
+        assert_eq!(within(&place.path().join("else")), None);
     }
 
     #[test]

@@ -110,6 +110,34 @@ fn a_machine_without_a_guardian_is_killed_and_its_pid_forgotten() {
 }
 
 #[test]
+fn a_reader_of_the_console_that_got_the_pid_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let console = folder.path().join("console.log");
+    std::fs::write(&console, "").unwrap();
+    let reader = CommandLine::new("tail", ["-q", "-F"]).arg(&console);
+    let mut child = reader.command().current_dir(folder.path()).spawn().unwrap();
+    std::fs::write(folder.path().join("machine.pid"), child.id().to_string()).unwrap();
+    let ended = end_leftover(folder.path());
+    let status = child.try_wait().unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    ended.unwrap();
+    assert_eq!(status, None);
+    assert!(!folder.path().join("machine.pid").exists());
+}
+
+#[test]
+fn a_hung_qemu_in_a_linked_folder_is_ended() {
+    let mut guest = Guest::start(DEAF);
+    guest.signal(Signal::STOP);
+    let links = tempfile::tempdir().unwrap();
+    let link = links.path().join("run");
+    std::os::unix::fs::symlink(guest.dir(), &link).unwrap();
+    guest.reaped_meanwhile(|_| end_leftover(&link)).unwrap();
+    assert!(!guest.dir().join("machine.pid").exists());
+}
+
+#[test]
 fn a_guest_may_reboot() {
     let mut guest = Guest::start(REBOOTS);
     eventually("the guest to boot three times", || guest.console().contains("..."));
