@@ -242,16 +242,13 @@ fn sweep(instance: &Instance) -> Result<()> {
     for (_, path) in folders.iter().filter(|(name, _)| is_rubbish(name)) {
         fs::remove_dir_all(path)?;
     }
-    let mut kept = all(instance)?;
-    let newest = kept
-        .iter()
-        .rfind(|kept| kept.is_created())
-        .map(|kept| kept.folder.clone());
-    let (outdated, rest) = std::mem::take(&mut kept)
+    let all = all(instance)?;
+    let newest = all.iter().rfind(|kept| kept.is_created());
+    let newest = newest.map(|kept| kept.folder.clone());
+    let (outdated, kept): (Vec<_>, Vec<_>) = all
         .into_iter()
         .partition(|kept| kept.is_created() && Some(&kept.folder) != newest.as_ref());
-    kept = rest;
-    for old in Vec::<Kept>::from(outdated) {
+    for old in outdated {
         discard(instance, &old.folder)?;
     }
     let kept: Vec<Moment> = kept.into_iter().map(|kept| kept.moment).collect();

@@ -70,13 +70,12 @@ impl Args {
         let _share = store.share(&app.cancel, || {
             app.events.note("another provision removes checkpoints; waiting for it");
         })?;
-        let (_lock, machine) = match self.checkpoint {
-            Some(_) => (None, self.machine(app)?),
-            None => {
-                let instance = app.instance(&self.machine)?;
-                let (lock, record) = instance.lock_made()?;
-                (Some(lock), Some((instance, record)))
-            }
+        let (_lock, machine) = if self.checkpoint.is_some() {
+            (None, self.machine(app)?)
+        } else {
+            let instance = app.instance(&self.machine)?;
+            let (lock, record) = instance.lock_made()?;
+            (Some(lock), Some((instance, record)))
         };
         let of = machine.as_ref().map(|(instance, record)| (instance, record));
         let source = match (&self.checkpoint, of) {
