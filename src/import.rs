@@ -262,6 +262,13 @@ fn make(
         restoring: None,
     };
     operate::choose_ports(&mut record, &operate::ports_of_others(wanted.paths, instance)?)?;
+    put_in_place(instance, &made, &identity, &record)?;
+    Ok(record)
+}
+
+/// Makes the disk `made` that of the machine, which becomes what `record` says, whatever it was before.
+fn put_in_place(instance: &Instance, made: &Path, identity: &Identity, record: &Record) -> Result<()> {
+    let driver = record.machine.driver();
     instance.clear_work_but(Some(Stage::Import))?;
     if instance.record()?.is_some() {
         // From here on the record of the former does not tell what the disk is.
@@ -275,7 +282,7 @@ fn make(
     moments::remove_all(instance)?;
     kill_point::pass();
     // A disk of the same kind is replaced.
-    if Hypervisor::of(instance.dir()) != hypervisor {
+    if Hypervisor::of(instance.dir()) != record.machine {
         instance.home().remove()?;
     }
     for of_the_former in [instance.run_dir(), instance.dir().join("logs")] {
@@ -283,14 +290,13 @@ fn make(
             fs::remove_dir_all(of_the_former)?;
         }
     }
-    driver.replace(&made, &driver.disk_in(instance.dir()), &name)?;
+    driver.replace(made, &driver.disk_in(instance.dir()), instance.name.as_str())?;
     kill_point::pass();
     // What the former disk lay on is left once that has gone.
     instance.home().sweep_moments(&[])?;
     identity.copy_to(&instance.identity())?;
     // The record comes last: without it there is no machine.
-    instance.remember(&record)?;
-    Ok(record)
+    instance.remember(record)
 }
 
 /// The guest's user: as the user of this program says, else the image, else as everywhere.

@@ -233,14 +233,12 @@ impl Instance {
     /// The same for a machine that was there a moment ago.
     fn lock_seen(&self) -> Result<(Lock, Record)> {
         let lock = self.lock()?;
-        match self.record()? {
-            Some(record) => Ok((lock, record)),
-            None => {
-                drop(lock);
-                self.remove_empty()?;
-                Err(self.none().into())
-            }
+        if let Some(record) = self.record()? {
+            return Ok((lock, record));
         }
+        drop(lock);
+        self.remove_empty()?;
+        Err(self.none().into())
     }
 
     /// Removes the folder that locking made of a machine that had just gone, unless somebody else is at it by now.

@@ -11,7 +11,6 @@ use crate::config::{AcceleratorChoice, MachineChoice};
 use crate::export::{self, Export, Exported, Format, Source};
 use crate::host;
 use crate::instance::{Instance, Record};
-use crate::lock::Lock;
 use crate::report::{Output, Paint};
 
 /// The arguments of `export`.
@@ -71,7 +70,13 @@ impl Args {
         let _share = store.share(&app.cancel, || {
             app.events.note("another provision removes checkpoints; waiting for it");
         })?;
-        let (_lock, machine) = self.machine(app)?;
+        let (_lock, machine) = if self.checkpoint.is_some() {
+            (None, self.machine(app)?)
+        } else {
+            let instance = app.instance(&self.machine)?;
+            let (lock, record) = instance.lock_made()?;
+            (Some(lock), Some((instance, record)))
+        };
         let of = machine.as_ref().map(|(instance, record)| (instance, record));
         let source = match (&self.checkpoint, of) {
             (Some(wanted), of) => Source::checkpoint(wanted, of, &store, &app.paths)?,
@@ -105,17 +110,13 @@ impl Args {
         app.reporter.output(&exported)
     }
 
-    /// The machine that is meant, locked if it is to be exported; a checkpoint needs none.
-    fn machine(&self, app: &App) -> Result<(Option<Lock>, Option<(Instance, Record)>)> {
+    /// The machine that is meant; a checkpoint needs none.
+    fn machine(&self, app: &App) -> Result<Option<(Instance, Record)>> {
         let instance = match app.instance(&self.machine) {
-            Err(_) if self.checkpoint.is_some() && self.machine.name.is_none() => return Ok((None, None)),
+            Err(_) if self.machine.name.is_none() => return Ok(None),
             instance => instance?,
         };
-        if self.checkpoint.is_none() {
-            let (lock, record) = instance.lock_made()?;
-            return Ok((Some(lock), Some((instance, record))));
-        }
         let record = instance.record()?;
-        Ok((None, record.map(|record| (instance, record))))
+        Ok(record.map(|record| (instance, record)))
     }
 }

@@ -16,12 +16,11 @@ fn name() -> MachineName {
     "eval".parse().unwrap()
 }
 
-/// A machine that was made from a project, with a snapshot, and an image beside it.
-fn made(folder: &Path) -> (Instance, Record) {
+/// A machine that was made from a project, with a snapshot.
+fn made(folder: &Path) -> Instance {
     let instance = Instance::new(&paths(folder), &name());
     drop(instance.lock().unwrap());
     image::create(&instance.disk(), 1).unwrap();
-    image::create(&folder.join("image.qcow2"), 1).unwrap();
     let key = Key::derive(Stage::Project, None, &Inputs::new());
     let record = Record {
         login: Login::try_from("former".to_owned()).unwrap(),
@@ -47,27 +46,26 @@ fn made(folder: &Path) -> (Instance, Record) {
     instance.remember(&record).unwrap();
     moments::keep(&instance, &record, &"mine".parse().unwrap(), false).unwrap();
     fs::write(instance.dir().join("manifest.json"), "{}").unwrap();
-    (instance, record)
+    instance
 }
 
+/// What an import does once the image is converted.
 fn replace(folder: &Path) -> Record {
-    let login = Login::try_from("jdoe".to_owned()).unwrap();
-    let wanted = Import {
-        file: &folder.join("image.qcow2"),
-        name: &name(),
-        force: true,
-        login: Some(&login),
-        default_login: None,
-        identity: None,
-        program: MachineChoice::Qemu,
-        cpus: None,
-        memory_mib: None,
-        ports: Ports::default(),
-        paths: &paths(folder),
-        events: &Events::ignore(),
-        cancel: &Cancel::default(),
+    let instance = Instance::new(&paths(folder), &name());
+    let _lock = instance.lock().unwrap();
+    let made = instance.new_work_dir(Stage::Import).unwrap().join("disk.qcow2");
+    image::create(&made, 1).unwrap();
+    let record = Record {
+        login: Login::try_from("jdoe".to_owned()).unwrap(),
+        guest: "imported".into(),
+        phase: Phase::Made,
+        layer: None,
+        imported: true,
+        ..instance.require().unwrap()
     };
-    import(&wanted).unwrap().1
+    let identity = Identity::load(&instance.identity()).unwrap();
+    put_in_place(&instance, &made, &identity, &record).unwrap();
+    record
 }
 
 /// What `a_foreign_disk_never_has_the_former_record` kills.
@@ -84,7 +82,7 @@ fn a_foreign_disk_never_has_the_former_record() {
     loop {
         let place = tempfile::tempdir().unwrap();
         let folder = place.path();
-        let (instance, _) = made(folder);
+        let instance = made(folder);
         let given = folder.to_string_lossy();
         let killed = kill_point::testing::run_killed("import::tests::killed_at_its_work", &given, at);
         let record = instance.require().unwrap();
