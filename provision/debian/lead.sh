@@ -55,6 +55,20 @@ end() {
     reload_until no
 }
 
+refuse_all() { # but the keeper, and that the guest keeps its addresses
+    echo "        ip daddr $gateway tcp dport $port return"
+    echo "        ip daddr $gateway udp dport { $names, 67 } return"
+    echo "        ip daddr 255.255.255.255 udp dport 67 return"
+    # What the host asks the guest for comes from there. The connection that this script came by is older than the
+    # rules: what begins none is let through, whether or not the firewall has seen its beginning.
+    echo "        ip daddr $gateway tcp flags & (syn | ack) != syn return"
+    # Neighbours and routers speak ICMPv6; the ports are DHCPv6's.
+    echo "        meta nfproto ipv6 meta l4proto != { tcp, udp } return"
+    echo "        meta nfproto ipv6 udp dport { 546, 547 } return"
+    echo "        meta l4proto tcp reject with tcp reset"
+    echo "        reject"
+}
+
 rules() {
     wire=$(ip -4 route show default | sed -n 's/.* dev \([^ ]*\).*/\1/p' | head -n 1)
     [ -n "$wire" ] || die "there is no default route"
@@ -64,22 +78,23 @@ rules() {
     for other in $leads; do
         echo "        tcp dport $other dnat ip to $to"
     done
-    # The rest of the host is reached as ever.
-    echo "        ip daddr $gateway return"
-    echo "        tcp dport 80 dnat ip to $to"
+    # Even where the host is the name server.
     if [ -n "$names" ]; then
         echo "        udp dport 53 dnat ip to $gateway:$names"
     fi
+    # The host's own port 80 is reached as ever.
+    echo "        ip daddr $gateway return"
+    echo "        tcp dport 80 dnat ip to $to"
     echo "    }"
     echo "    chain own { type nat hook output priority -110; oifname \"$wire\" meta nfproto ipv4 jump lead; }"
     # Containers: what leaves the guest, not what they say to each other.
     echo "    chain passing { type nat hook prerouting priority -110; iifname != \"$wire\" meta nfproto ipv4 fib daddr oifname \"$wire\" jump lead; }"
     echo "    chain refuse {"
-    # IPv4 is taken then.
-    echo "        meta nfproto ipv6 tcp dport 80 reject with tcp reset"
     if [ -n "$names" ]; then
-        echo "        ip daddr != { $gateway, 255.255.255.255 } meta l4proto tcp reject with tcp reset"
-        echo "        ip daddr != { $gateway, 255.255.255.255 } reject"
+        refuse_all
+    else
+        # IPv4 is taken then.
+        echo "        meta nfproto ipv6 tcp dport 80 reject with tcp reset"
     fi
     echo "    }"
     echo "    chain out { type filter hook output priority -10; oifname \"$wire\" jump refuse; }"
