@@ -13,9 +13,9 @@ set -eu
 
 table=provision_keeper
 engine=/etc/docker/daemon.json
-# A file system in memory: what lies there is gone with the power.
-before=/run/provision-daemon.json
-# By how many seconds the clock was set back.
+# What it said before, where it is found after a restart, too.
+before=$engine.provision
+# By how many seconds the clock was set back; in memory, since the clock is right again after a restart.
 late=/run/provision-late
 
 die() {
@@ -24,7 +24,7 @@ die() {
 }
 
 reload_until() { # yes|no: until the engine does, or does not, name the keeper
-    systemctl reload docker
+    systemctl reload docker || die "the engine is not reloaded"
     tries=0
     while [ $tries -lt 60 ]; do
         # Each registry that needs no TLS has mirrors, too: an empty list.
@@ -40,19 +40,25 @@ reload_until() { # yes|no: until the engine does, or does not, name the keeper
     die "the engine does not take up its configuration"
 }
 
+# Each step by itself: `set -e` does not count where the caller looks at the result.
 end() {
-    nft delete table inet $table 2> /dev/null || true
+    if ! nft delete table inet $table 2> /dev/null && nft list table inet $table > /dev/null 2>&1; then
+        die "the firewall keeps the rules"
+    fi
     if [ -e $late ]; then
-        date -s "@$(($(date +%s) + $(cat $late)))" > /dev/null
+        date -s "@$(($(date +%s) + $(cat $late)))" > /dev/null || die "the clock is not set"
         rm -f $late
     fi
     [ -e $before ] || return 0
     gateway='' port=''
-    read -r gateway port < $before.port
-    mv $before $engine.new
-    mv $engine.new $engine
-    rm -f $before.port
+    read -r gateway port < $before.port || die "$before.port cannot be read"
+    # Another name of the same file: a full disk has room for it. The copy stays until the engine has taken it up.
+    rm -f $engine.new
+    if ! ln $before $engine.new || ! mv $engine.new $engine; then
+        die "$engine cannot be put back"
+    fi
     reload_until no
+    rm -f $before $before.port
 }
 
 refuse_all() { # but the keeper, and that the guest keeps its addresses
@@ -124,11 +130,22 @@ begin() {
         date -s "@$clock" > /dev/null
     fi
     [ -n "$json" ] || return 0
+    # Only what is written whole gets its name.
+    rm -f $engine.new
     echo "$gateway $port" > $before.port
-    cp -p $engine $before
+    cp -p $engine $before.new
     printf '%s\n' "$json" > $engine.new
+    mv $before.new $before
     mv $engine.new $engine
     reload_until yes
+}
+
+undo() {
+    status=$?
+    rm -f $engine.new $before.new
+    [ -e $before ] || rm -f $before.port
+    (end) || true
+    exit $status
 }
 
 action=$1
@@ -149,10 +166,10 @@ while [ $# -gt 0 ]; do
 done
 case $action in
     begin)
-        if ! (begin); then
-            (end) || true
-            exit 1
-        fi
+        # Not `if ! (begin)`: `set -e` would not count in it.
+        trap undo EXIT
+        begin
+        trap - EXIT
         ;;
     end) end ;;
     *) die "$action: begin or end" ;;
