@@ -19,6 +19,11 @@ const AS_ROOT: &str = "if [ \"$(id -u)\" = 0 ]; then exec sh -s; else exec sudo 
 /// How long, in seconds on a real machine, the guest may take for it.
 const LIMIT: u64 = 120;
 
+/// What the user types in a guest that is led to a keeper that is gone.
+const TAKE_BACK: &str = "in the machine, `sudo nft delete table inet provision_keeper`, and \
+                         `sudo mv /etc/docker/daemon.json.provision /etc/docker/daemon.json && sudo systemctl reload \
+                         docker` where that file is, take it back";
+
 /// How many of what was missed are named.
 const NAMED: usize = 12;
 
@@ -67,7 +72,13 @@ pub fn around<T>(
     let ended = run(&job, session, "end", &[]).context("taking back how the guest was led");
     match result {
         Ok(value) => ended.map(|()| value),
-        Err(error) => Err(explained(keeper, error)),
+        Err(error) => {
+            // The user may be left with this machine.
+            if let Err(ended) = ended {
+                host.events.warn(format!("{stage}: {ended:#}; {TAKE_BACK}"));
+            }
+            Err(explained(keeper, error))
+        }
     }
 }
 
@@ -162,6 +173,9 @@ pub fn not_kept(missed: &[String]) -> Fault {
         .join("\n  ");
     Fault::new(Cause::Network, text).hint("`provision fetch`, or `provision create` without `--offline`, gets it")
 }
+
+#[cfg(test)]
+mod script;
 
 #[cfg(test)]
 mod tests {
