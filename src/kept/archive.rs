@@ -58,7 +58,8 @@ pub async fn answer(shared: &Arc<Shared>, url: &Url, by_proxy: bool, request: Re
     if is_read && !is_own {
         online(shared, &asked, client, there).await
     } else {
-        passed(shared, upstream_request(client, there, request), url).await
+        let is_get = request.method() == Method::GET;
+        passed(shared, upstream_request(client, there, request), url, is_get).await
     }
 }
 
@@ -199,7 +200,17 @@ fn fresh(shared: &Arc<Shared>, asked: &Asked<'_>, response: reqwest::Response) -
         key: asked.url.as_str().to_owned(),
         expected: digest_in(asked.url),
     });
+    if keep.is_none() && !asked.head_only {
+        lost(shared, response.status(), asked.url);
+    }
     relayed(shared, response, keep, asked.head_only)
+}
+
+/// A guest that goes on with an answer that is not kept will miss it.
+fn lost(shared: &Shared, status: StatusCode, url: &Url) {
+    if status.is_success() || status.is_redirection() {
+        shared.unkept(url.as_str());
+    }
 }
 
 /// Whether an answer's end can be told from a broken connection, and it is for everybody.
@@ -239,9 +250,14 @@ fn upstream_request(client: &reqwest::Client, there: Url, request: Request<Askin
         .body(reqwest::Body::wrap(body))
 }
 
-async fn passed(shared: &Arc<Shared>, request: reqwest::RequestBuilder, url: &Url) -> Reply {
+async fn passed(shared: &Arc<Shared>, request: reqwest::RequestBuilder, url: &Url, is_get: bool) -> Reply {
     match request.send().await {
-        Ok(response) => relayed(shared, response, None, false),
+        Ok(response) => {
+            if is_get {
+                lost(shared, response.status(), url);
+            }
+            relayed(shared, response, None, false)
+        }
         Err(error) => {
             let error = anyhow::Error::new(error.without_url());
             shared.events.detail(format!("{url} is not to be had: {error:#}"));

@@ -58,6 +58,8 @@ fn span(release: &str) -> Option<Span> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::kept::store::Fetched;
 
@@ -77,7 +79,10 @@ mod tests {
                 incoming.finish().unwrap().0,
             );
         }
-        Receipt { fetched }
+        Receipt {
+            fetched,
+            unkept: BTreeSet::new(),
+        }
     }
 
     #[test]

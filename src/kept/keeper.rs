@@ -1,5 +1,6 @@
 //! The keeper: the server in a thread of its own, for as long as it is held.
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -132,6 +133,11 @@ impl Keeper {
     /// What guests were given since the last call.
     pub fn take_fetched(&self) -> Fetched {
         self.shared.take_fetched()
+    }
+
+    /// What guests were given and what was not kept since the last call.
+    pub fn take_unkept(&self) -> BTreeSet<String> {
+        self.shared.take_unkept()
     }
 
     /// What guests wanted and did not get since the last call.

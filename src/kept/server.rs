@@ -47,6 +47,7 @@ pub struct Shared {
     /// Names that a guest without a network asked for.
     pub names: Asked,
     fetched: Mutex<Fetched>,
+    unkept: Mutex<BTreeSet<String>>,
     missed: Mutex<BTreeSet<String>>,
     hosts: Mutex<BTreeSet<String>>,
     full: AtomicBool,
@@ -63,6 +64,7 @@ impl Shared {
             tokens: Mutex::default(),
             names: Asked::default(),
             fetched: Mutex::default(),
+            unkept: Mutex::default(),
             missed: Mutex::default(),
             hosts: Mutex::default(),
             full: AtomicBool::new(false),
@@ -74,6 +76,14 @@ impl Shared {
         self.events.detail(format!("kept: {} ({})", entry.key, entry.digest));
         if let Ok(mut fetched) = self.fetched.lock() {
             fetched.insert(entry.key.clone(), entry.digest.clone());
+        }
+    }
+
+    /// A guest was given this, and it is not kept.
+    pub fn unkept(&self, key: &str) {
+        self.events.detail(format!("given but not kept: {key}"));
+        if let Ok(mut unkept) = self.unkept.lock() {
+            unkept.insert(key.to_owned());
         }
     }
 
@@ -94,6 +104,14 @@ impl Shared {
             .unwrap_or_default()
     }
 
+    /// What was given and not kept since the last call.
+    pub fn take_unkept(&self) -> BTreeSet<String> {
+        self.unkept
+            .lock()
+            .map(|mut unkept| std::mem::take(&mut *unkept))
+            .unwrap_or_default()
+    }
+
     /// What was missed since the last call; names that were asked for without a request that followed belong to
     /// fetches that are not plain HTTP.
     pub fn take_missed(&self) -> Vec<String> {
@@ -110,18 +128,19 @@ impl Shared {
     }
 
     /// Begins to keep something; a full disk keeps nothing and stops nobody.
-    pub fn incoming(&self) -> Option<Incoming> {
+    pub fn incoming(&self, key: &str) -> Option<Incoming> {
         match self.store.incoming() {
             Ok(incoming) => Some(incoming),
             Err(error) => {
-                self.cannot_keep(Some(error));
+                self.cannot_keep(key, Some(error));
                 None
             }
         }
     }
 
-    /// Something was not kept: said once.
-    pub fn cannot_keep(&self, why: Option<anyhow::Error>) {
+    /// What `key` gave was not kept: said once.
+    pub fn cannot_keep(&self, key: &str, why: Option<anyhow::Error>) {
+        self.unkept(key);
         if let Some(error) = why
             && !self.full.swap(true, Ordering::SeqCst)
         {

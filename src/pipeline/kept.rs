@@ -232,12 +232,12 @@ impl Run<'_> {
             config, paths, host, ..
         } = self.creation;
         let Some(keeper) = &host.keeper else { return };
-        let fetched = keeper.take_fetched();
+        let (fetched, unkept) = (keeper.take_fetched(), keeper.take_unkept());
         let needs = Needs::new(config, parts, &paths.cache);
         let kept = needs.receipt_of(stage).and_then(|name| match name {
             // A guest that was not led has fetched nothing that is known.
-            Some(name) if !fetched.is_empty() && !keeper.is_offline() => {
-                keeper.store().keep_receipt(&name, &Receipt { fetched })
+            Some(name) if !(fetched.is_empty() && unkept.is_empty()) && !keeper.is_offline() => {
+                keeper.store().keep_receipt(&name, &Receipt { fetched, unkept })
             }
             _ => Ok(()),
         });

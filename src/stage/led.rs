@@ -53,7 +53,7 @@ pub fn around<T>(
         return job(session);
     };
     // What other machines fetched before is not this stage's.
-    drop((keeper.take_fetched(), keeper.take_missed()));
+    drop((keeper.take_fetched(), keeper.take_unkept(), keeper.take_missed()));
     if let Err(error) = begin(host, keeper, session, engine) {
         host.cancel.check()?;
         let is_guests = Fault::of(&error).is_some_and(|fault| fault.cause == Cause::Guest);

@@ -2,8 +2,9 @@
 
 use std::fs;
 
-use super::world::{World, get, raw};
-use crate::kept::Keeper;
+use super::world::{World, get, going_on, raw};
+use crate::kept::need::Receipt;
+use crate::kept::{Fetcher, Keeper};
 use crate::media::testing::{Flaw, Server};
 
 fn port_of(server: &Server) -> u16 {
@@ -38,6 +39,40 @@ fn what_has_no_length_is_passed_on_but_not_kept() {
     server.spoil("/debian/a", [vec![Flaw::NoLength]]);
     assert!(get(&world.online(port), port, "/debian/a").contains(&"x".repeat(1000)));
     assert_eq!(world.blobs(), 0, "its end cannot be told from a break");
+}
+
+#[test]
+fn what_was_given_and_not_kept_is_missing_until_it_is_kept() {
+    let (world, server) = (World::new(), Server::start());
+    let port = port_of(&server);
+    server.put("/debian/a", vec![b'x'; 1000]);
+    server.put("/debian/b", "b");
+    server.put("/debian/own", "own");
+    server.spoil("/debian/a", [vec![Flaw::NoLength]]);
+    let keeper = world.online(port);
+    for path in ["/debian/a", "/debian/b", "/debian/none"] {
+        get(&keeper, port, path);
+    }
+    let own = "Authorization: Basic eA==\r\nConnection: close";
+    raw(
+        &keeper,
+        &format!("GET /debian/own HTTP/1.1\r\nHost: 10.0.2.2:{port}\r\n{own}\r\n\r\n"),
+    );
+    let receipt = Receipt {
+        fetched: keeper.take_fetched(),
+        unkept: keeper.take_unkept(),
+    };
+    let address = format!("http://10.0.2.2:{port}/debian/a");
+    let lost = format!("http://10.0.2.2:{port}/debian/own");
+    assert_eq!(receipt.missing(&world.store()), [address.as_str(), lost.as_str()]);
+    assert_eq!(receipt.fetched.len(), 1);
+    let read: Receipt = serde_json::from_value(serde_json::json!({ "fetched": receipt.fetched })).unwrap();
+    assert!(
+        read.missing(&world.store()).is_empty(),
+        "receipts of earlier versions are read"
+    );
+    Fetcher::new(&keeper, &going_on()).unwrap().address(&address).unwrap();
+    assert_eq!(receipt.missing(&world.store()), [lost], "the first was kept later");
 }
 
 #[test]
@@ -193,6 +228,11 @@ fn a_full_disk_keeps_nothing_and_stops_nobody() {
         assert!(get(&keeper, port, "/debian/large.deb").len() > 3_000_000);
         assert_eq!(world.warnings().len(), 1, "{:?}", world.warnings());
         assert_eq!(world.blobs(), 1);
+        assert_eq!(
+            keeper.take_unkept().len(),
+            1,
+            "what was fetched is known to be incomplete"
+        );
         drop(keeper);
         assert!(get(&world.offline(), port, "/debian/small.deb").starts_with("HTTP/1.1 200"));
     });
