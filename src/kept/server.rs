@@ -118,8 +118,12 @@ impl Shared {
         let take =
             |set: &Mutex<BTreeSet<String>>| set.lock().map(|mut set| std::mem::take(&mut *set)).unwrap_or_default();
         let (missed, names, hosts) = (take(&self.missed), take(&self.names), take(&self.hosts));
-        // The guest's own clock asks, and Docker turns to its hub once an image is not kept.
-        let is_own = |name: &String| name.contains("ntp") || name.ends_with("docker.io");
+        // The guest's own clock and site ask, and Docker turns to its hub once an image is not kept.
+        let is_own = |name: &String| {
+            [".ntp.org", ".42.fr", "docker.io"]
+                .iter()
+                .any(|end| name.ends_with(end))
+        };
         let others = names.into_iter().filter(|name| !hosts.contains(name) && !is_own(name));
         let others = others.map(|name| {
             format!("something of {name} that is not fetched by plain HTTP (such downloads cannot be kept)")
