@@ -39,11 +39,11 @@ pub fn fetch(creation: &Creation<'_>) -> Result<()> {
     let _lock = instance.lock()?;
     // What an interrupted fetch left is nobody's, whoever's login it was for.
     instance.clear_work()?;
-    let record = new_record(creation);
-    instance.remember(&record)?;
     let parts = Parts::gather(config, paths, None)?;
     let pinned = creation.pinned(&store)?;
     let iso = parts.iso(creation, pinned.as_deref())?;
+    let record = new_record(creation);
+    instance.remember(&record)?;
     let materials = Materials { iso, parts };
     let plan = {
         let makings = Makings::of(&store, None);
