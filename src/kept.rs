@@ -27,7 +27,7 @@ mod tests;
 
 pub use client::Fetcher;
 pub use digest::Digest;
-pub use keeper::{Keeper, Route};
+pub use keeper::{Keeper, Past, Route};
 pub use names::NOWHERE;
 pub use prune::{Bound, Size};
 pub use store::Store;

@@ -46,6 +46,7 @@ pub struct Shared {
     pub tokens: Mutex<std::collections::BTreeMap<String, String>>,
     /// Names that a guest without a network asked for.
     pub names: Asked,
+    view: Mutex<Fetched>,
     fetched: Mutex<Fetched>,
     unkept: Mutex<BTreeSet<String>>,
     missed: Mutex<BTreeSet<String>>,
@@ -63,6 +64,7 @@ impl Shared {
             events,
             tokens: Mutex::default(),
             names: Asked::default(),
+            view: Mutex::default(),
             fetched: Mutex::default(),
             unkept: Mutex::default(),
             missed: Mutex::default(),
@@ -154,11 +156,44 @@ impl Shared {
         }
     }
 
+    /// Without a network addresses give again what they gave then.
+    pub fn set_view(&self, fetched: Fetched) {
+        if let Ok(mut view) = self.view.lock() {
+            *view = fetched;
+        }
+    }
+
+    fn entry(&self, key: &str) -> Option<Entry> {
+        let entry = self.store.entry(key);
+        let then = self.view.lock().ok()?.get(key).cloned();
+        let Some(digest) = then.filter(|_| self.upstream.is_none()) else {
+            return entry;
+        };
+        entry
+            .filter(|entry| entry.digest == digest)
+            .or_else(|| {
+                // Manifests are kept by their digest, too, with their kind.
+                let (name, _) = key.strip_prefix("docker.io/").and_then(|name| name.rsplit_once(':'))?;
+                self.store.entry(&format!("docker.io/{name}@{digest}"))
+            })
+            .or_else(|| {
+                Some(Entry {
+                    key: key.to_owned(),
+                    size: self.store.size_of(&digest)?,
+                    digest,
+                    media_type: None,
+                    etag: None,
+                    modified: None,
+                    at: now(),
+                })
+            })
+    }
+
     /// The kept content of `key`, opened, if it is there and sound.
     pub async fn kept(self: &Arc<Self>, key: &str) -> Option<(Entry, std::fs::File)> {
         let (shared, key) = (Arc::clone(self), key.to_owned());
         let look = move || {
-            let entry = shared.store.entry(&key)?;
+            let entry = shared.entry(&key)?;
             let (file, _) = shared.store.blob(&entry.digest).ok()??;
             Some((entry, file))
         };

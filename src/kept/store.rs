@@ -92,7 +92,13 @@ impl Store {
 
     /// Whether the content is there with this size, without a look at it.
     pub fn has(&self, digest: &Digest, size: Option<u64>) -> bool {
-        fs::metadata(self.blob_path(digest)).is_ok_and(|data| size.is_none_or(|size| data.len() == size))
+        self.size_of(digest)
+            .is_some_and(|kept| size.is_none_or(|size| kept == size))
+    }
+
+    /// The size in bytes of content that is there.
+    pub fn size_of(&self, digest: &Digest) -> Option<u64> {
+        Some(fs::metadata(self.blob_path(digest)).ok()?.len())
     }
 
     /// The content, if it is there and sound. What is damaged is removed.

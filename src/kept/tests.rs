@@ -4,4 +4,5 @@ mod apt;
 mod bounds;
 mod faults;
 mod images;
+mod past;
 mod world;

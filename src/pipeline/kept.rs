@@ -1,5 +1,6 @@
 //! What a run needs that is kept on the host: looked at before it begins, written down once a stage has fetched it.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -11,9 +12,10 @@ use crate::checkpoint;
 use crate::config::Config;
 use crate::event::Stage;
 use crate::instance::Instance;
+use crate::kept::dates::{self, Clock};
 use crate::kept::dockerfile;
 use crate::kept::need::{Image, Receipt};
-use crate::kept::{Digest, Keeper, Store, dates};
+use crate::kept::{Digest, Keeper, Past, Store};
 use crate::machine::driver::Features;
 use crate::media;
 use crate::paths::Paths;
@@ -77,6 +79,11 @@ impl<'a> Needs<'a> {
             .is_some_and(|receipt| receipt.missing(&self.kept).is_empty()))
     }
 
+    /// Whether apt minds in `stage` that lists are too old: not where the packages are pinned.
+    fn expires(&self, stage: Stage) -> bool {
+        stage != Stage::Docker || self.parts.docker.pins().is_none()
+    }
+
     /// The images that the project's Dockerfiles name.
     ///
     /// # Errors
@@ -123,8 +130,8 @@ pub struct Missing {
     pub things: Vec<String>,
     /// What may turn out to be missing, if anything.
     pub doubt: Option<String>,
-    /// When the kept lists of packages are valid, if not now.
-    pub clock: Option<Timestamp>,
+    /// What the stages that run were given earlier.
+    pub pasts: BTreeMap<Stage, Past>,
 }
 
 /// Looks what a run without a network would lack; touches neither network nor guest. `pinned` is the digest of the ISO
@@ -163,9 +170,21 @@ pub fn missing(
             Stage::ALL.to_vec()
         }
     };
-    let mut receipts = Vec::new();
     for stage in stages {
-        receipts.extend(needs.receipt(stage)?);
+        if let Some(receipt) = needs.receipt(stage)? {
+            let clock = match dates::clock(&needs.kept, &receipt, needs.expires(stage), Timestamp::now()) {
+                Clock::Now => None,
+                Clock::At(time) => Some(time),
+                Clock::Never => {
+                    missing.things.push(format!(
+                        "lists of packages for the stage {stage} that are valid at the same time"
+                    ));
+                    None
+                }
+            };
+            let fetched = receipt.fetched;
+            missing.pasts.insert(stage, Past { fetched, clock });
+        }
         let (things, is_supposed) = needs.missing(stage)?;
         missing.things.extend(things);
         if is_supposed {
@@ -176,7 +195,6 @@ pub fn missing(
             );
         }
     }
-    missing.clock = dates::clock(&needs.kept, &receipts, Timestamp::now());
     Ok(missing)
 }
 
@@ -215,11 +233,16 @@ impl Creation<'_> {
         if let Some(doubt) = missing.doubt {
             self.host.events.warn(doubt);
         }
-        if let (Some(clock), Some(keeper)) = (missing.clock, &self.host.keeper) {
-            keeper.set_clock(clock);
-            self.host.events.warn(format!(
-                "apt would refuse the kept lists of packages by now: the guest's clock says {clock} while it fetches"
-            ));
+        for (stage, past) in &missing.pasts {
+            if let Some(clock) = past.clock {
+                self.host.events.warn(format!(
+                    "{stage}: apt would refuse the kept lists of packages by now: the guest's clock says {clock} while \
+                     it fetches"
+                ));
+            }
+        }
+        if let Some(keeper) = &self.host.keeper {
+            keeper.set_pasts(missing.pasts);
         }
         Ok(())
     }

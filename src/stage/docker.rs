@@ -73,6 +73,11 @@ impl Input {
         self
     }
 
+    /// The packages that are pinned.
+    pub const fn pins(&self) -> Option<&Packages> {
+        self.packages.as_ref()
+    }
+
     /// What the stage reads, for its key. The proxy's address may hold a password: a hash keyed by `secret` stands for
     /// it.
     pub fn inputs(&self, secret: &[u8; 32]) -> Inputs {

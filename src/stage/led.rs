@@ -52,9 +52,8 @@ pub fn around<T>(
     let Some(keeper) = &host.keeper else {
         return job(session);
     };
-    // What other machines fetched before is not this stage's.
-    drop((keeper.take_fetched(), keeper.take_unkept(), keeper.take_missed()));
-    if let Err(error) = begin(host, keeper, session, engine) {
+    let clock = keeper.enter(stage);
+    if let Err(error) = begin(host, keeper, session, engine, clock) {
         host.cancel.check()?;
         let is_guests = Fault::of(&error).is_some_and(|fault| fault.cause == Cause::Guest);
         if keeper.is_offline() || !is_guests {
@@ -82,7 +81,7 @@ pub fn around<T>(
     }
 }
 
-fn begin(host: &Host, keeper: &Keeper, session: &mut Session, engine: Engine) -> Result<()> {
+fn begin(host: &Host, keeper: &Keeper, session: &mut Session, engine: Engine, clock: Option<i64>) -> Result<()> {
     let json = match engine {
         Engine::None => None,
         Engine::Fetches => {
@@ -94,7 +93,7 @@ fn begin(host: &Host, keeper: &Keeper, session: &mut Session, engine: Engine) ->
         }
     };
     let job = Exec::new(AS_ROOT).limit(host.patience(LIMIT)).cancel(&host.cancel);
-    run(&job, session, "begin", &arguments(keeper.route(), keeper.clock(), json))
+    run(&job, session, "begin", &arguments(keeper.route(), clock, json))
 }
 
 fn arguments(route: &Route, clock: Option<i64>, engine: Option<String>) -> Vec<String> {
