@@ -46,6 +46,8 @@ pub struct Shared {
     pub tokens: Mutex<std::collections::BTreeMap<String, String>>,
     /// Names that a guest without a network asked for.
     pub names: Asked,
+    /// Room for ways through the proxy, which outlive the connections of requests.
+    pub tunnels: Arc<Semaphore>,
     view: Mutex<Fetched>,
     fetched: Mutex<Fetched>,
     unkept: Mutex<BTreeSet<String>>,
@@ -64,6 +66,7 @@ impl Shared {
             events,
             tokens: Mutex::default(),
             names: Asked::default(),
+            tunnels: Arc::new(Semaphore::new(CONNECTIONS)),
             view: Mutex::default(),
             fetched: Mutex::default(),
             unkept: Mutex::default(),
@@ -259,7 +262,7 @@ async fn handle(shared: &Arc<Shared>, request: Request<Asking>) -> Reply {
         return reply::text(StatusCode::BAD_REQUEST, "the request names no host, or two\n");
     };
     if request.method() == Method::CONNECT {
-        return tunnel::open(shared, request);
+        return tunnel::open(shared, request).await;
     }
     if request.uri().scheme_str().is_some_and(|scheme| scheme != "http") || authority.contains('@') {
         return reply::text(StatusCode::BAD_REQUEST, "only http addresses are fetched\n");

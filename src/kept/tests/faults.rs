@@ -197,6 +197,38 @@ fn the_proxys_password_is_asked_for() {
     assert_eq!(server.asked()[0].headers["proxy-authorization"], "Basic dXNlcjpwQHNz");
 }
 
+#[test]
+fn the_proxys_refusal_is_the_answer() {
+    use std::io::{Read as _, Write as _};
+    let world = World::new();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let keeper = world.through_proxy(&format!("http://10.0.2.2:{port}"));
+    let ask = "CONNECT example.org:443 HTTP/1.1\r\nHost: example.org:443\r\nConnection: close\r\n\r\n";
+    let proxy = std::thread::spawn(move || {
+        for answer in ["HTTP/1.1 403 Forbidden\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\nthrough"] {
+            let (mut asked, _) = listener.accept().unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                asked.read_exact(&mut byte).unwrap();
+                head.extend(byte);
+            }
+            asked.write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    let answer = raw(&keeper, ask);
+    assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+    let answer = raw(&keeper, ask);
+    assert!(
+        answer.starts_with("HTTP/1.1 200") && answer.ends_with("through"),
+        "{answer}"
+    );
+    proxy.join().unwrap();
+    let answer = raw(&keeper, ask);
+    assert!(answer.starts_with("HTTP/1.1 502"), "nobody listens any more: {answer}");
+}
+
 /// Runs `job` with a store on a file system of 1 MB.
 fn on_a_small_disk(job: impl FnOnce(&World)) {
     let world = World::new();
