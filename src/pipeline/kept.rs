@@ -19,9 +19,11 @@ use crate::kept::{Digest, Keeper, Past, Store};
 use crate::machine::driver::Features;
 use crate::media;
 use crate::paths::Paths;
+use crate::pins::Images;
 use crate::plan::Standing;
 use crate::plan::making::Makings;
 use crate::stage::led;
+use crate::stage::project::reference;
 
 /// How the receipts of builds begin.
 const BUILDS: &str = "builds-";
@@ -84,13 +86,22 @@ impl<'a> Needs<'a> {
         stage != Stage::Docker || self.parts.docker.pins().is_none()
     }
 
-    /// The images that the project's Dockerfiles name.
+    /// The images that the project's Dockerfiles name, and those that are pinned.
     ///
     /// # Errors
     /// When one cannot be read.
     pub fn images(&self) -> Result<Vec<Image>> {
         let dockerfiles = self.parts.project.tree.dockerfiles()?;
         let mut images: Vec<_> = dockerfiles.iter().flat_map(|text| dockerfile::images(text)).collect();
+        // The engine builds on an image that it has by that name.
+        for (name, digest) in self.parts.project.images.iter().flat_map(Images::pinned) {
+            let named = Image::parse(name);
+            images.retain(|image| match &image.at_hub {
+                Some(at_hub) => named.at_hub.as_ref() != Some(at_hub),
+                None => image.written != name,
+            });
+            images.push(Image::parse(&reference(name, digest)));
+        }
         images.sort();
         images.dedup();
         Ok(images)
