@@ -267,10 +267,11 @@ impl Run<'_> {
         } = self.creation;
         let Some(keeper) = &host.keeper else { return };
         let (fetched, unkept) = (keeper.take_fetched(), keeper.take_unkept());
+        let is_known = !fetched.is_empty() || !unkept.is_empty();
         let needs = Needs::new(config, parts, &paths.cache);
         let kept = needs.receipt_of(stage).and_then(|name| match name {
             // A guest that was not led has fetched nothing that is known.
-            Some(name) if !(fetched.is_empty() && unkept.is_empty()) && !keeper.is_offline() => {
+            Some(name) if is_known && !keeper.is_offline() => {
                 keeper.store().keep_receipt(&name, &Receipt { fetched, unkept })
             }
             _ => Ok(()),
