@@ -5,6 +5,7 @@ mod fetch;
 mod inputs;
 mod kept;
 mod layers;
+mod needs;
 
 pub use fetch::fetch;
 pub use inputs::{Materials, Parts, first_unknown, plan_offline};

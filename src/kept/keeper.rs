@@ -12,7 +12,8 @@ use tokio::sync::oneshot;
 
 use super::names;
 use super::prune::Bound;
-use super::server::{self, Shared};
+use super::server;
+use super::shared::Shared;
 use super::store::{Fetched, Store};
 use super::upstream::Upstream;
 use crate::config::{Docker, Network};

@@ -11,7 +11,7 @@ use super::digest::Digest;
 use super::hub::ask;
 use super::place::{Wanted, key_of, wanted};
 use super::reply::{self, Keep, Reply};
-use super::server::{Shared, now};
+use super::shared::{Shared, now};
 use super::store::{Entry, Store};
 use super::upstream::Upstream;
 

@@ -14,7 +14,7 @@ use hyper::{Response, StatusCode};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::digest::Digest;
-use super::server::Shared;
+use super::shared::Shared;
 use super::store::Entry;
 
 /// Whatever may go wrong in a body.
@@ -176,7 +176,7 @@ async fn relay(
             media_type,
             etag,
             modified,
-            at: super::server::now(),
+            at: super::shared::now(),
         };
         let shared = Arc::clone(shared);
         tokio::task::spawn_blocking(move || {

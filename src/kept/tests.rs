@@ -2,6 +2,7 @@
 
 mod apt;
 mod bounds;
+mod disks;
 mod faults;
 mod images;
 mod past;

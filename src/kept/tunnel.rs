@@ -12,7 +12,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::reply::{self, Reply};
-use super::server::{Shared, may_use_proxy, unauthorised};
+use super::server::{may_use_proxy, unauthorised};
+use super::shared::Shared;
 use super::upstream::credentials;
 
 /// The largest head of a proxy's answer, in bytes.

@@ -3,7 +3,8 @@
 use anyhow::{Context as _, Result};
 use fs_err as fs;
 
-use super::kept::{Needs, missing};
+use super::kept::missing;
+use super::needs::Needs;
 use super::{Creation, Materials, Parts, Run, new_record};
 use crate::checkpoint::{Layer, Store};
 use crate::config::MachineName;
