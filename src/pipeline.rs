@@ -5,6 +5,7 @@ mod fetch;
 mod inputs;
 mod kept;
 mod layers;
+mod needs;
 mod place;
 
 pub use fetch::fetch;
@@ -132,7 +133,18 @@ fn record(creation: &Creation<'_>, instance: &Instance) -> Result<Record> {
             instance.name
         ));
     }
-    let mut record = before.unwrap_or_else(|| Record {
+    let mut record = before.unwrap_or_else(|| new_record(creation));
+    record.guest.clone_from(&config.guest);
+    record.project.clone_from(&config.project.dir);
+    record.wish = config.machine.accelerator;
+    record.wanted_ports = config.ports.or(record.wanted_ports);
+    Ok(record)
+}
+
+/// The record of a machine of which nothing is made yet.
+fn new_record(creation: &Creation<'_>) -> Record {
+    let Creation { config, host, .. } = creation;
+    Record {
         login: config.login.clone(),
         guest: config.guest.clone(),
         made: jiff::Timestamp::now(),
@@ -151,12 +163,7 @@ fn record(creation: &Creation<'_>, instance: &Instance) -> Result<Record> {
         project: config.project.dir.clone(),
         disk_id: None,
         restoring: None,
-    });
-    record.guest.clone_from(&config.guest);
-    record.project.clone_from(&config.project.dir);
-    record.wish = config.machine.accelerator;
-    record.wanted_ports = config.ports.or(record.wanted_ports);
-    Ok(record)
+    }
 }
 
 /// The makings on which the machine lies now.

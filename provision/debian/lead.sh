@@ -13,9 +13,9 @@ set -eu
 
 table=provision_keeper
 engine=/etc/docker/daemon.json
-# A file system in memory: what lies there is gone with the power.
-before=/run/provision-daemon.json
-# By how many seconds the clock was set back.
+# What it said before, where it is found after a restart, too.
+before=$engine.provision
+# By how many seconds the clock was set back; in memory, since the clock is right again after a restart.
 late=/run/provision-late
 
 die() {
@@ -24,7 +24,7 @@ die() {
 }
 
 reload_until() { # yes|no: until the engine does, or does not, name the keeper
-    systemctl reload docker
+    systemctl reload docker || die "the engine is not reloaded"
     tries=0
     while [ $tries -lt 60 ]; do
         # Each registry that needs no TLS has mirrors, too: an empty list.
@@ -40,19 +40,39 @@ reload_until() { # yes|no: until the engine does, or does not, name the keeper
     die "the engine does not take up its configuration"
 }
 
+# Each step by itself: `set -e` does not count where the caller looks at the result.
 end() {
-    nft delete table inet $table 2> /dev/null || true
+    if ! nft delete table inet $table 2> /dev/null && nft list table inet $table > /dev/null 2>&1; then
+        die "the firewall keeps the rules"
+    fi
     if [ -e $late ]; then
-        date -s "@$(($(date +%s) + $(cat $late)))" > /dev/null
+        date -s "@$(($(date +%s) + $(cat $late)))" > /dev/null || die "the clock is not set"
         rm -f $late
     fi
     [ -e $before ] || return 0
     gateway='' port=''
-    read -r gateway port < $before.port
-    mv $before $engine.new
-    mv $engine.new $engine
-    rm -f $before.port
+    read -r gateway port < $before.port || die "$before.port cannot be read"
+    # Another name of the same file: a full disk has room for it. The copy stays until the engine has taken it up.
+    rm -f $engine.new
+    if ! ln $before $engine.new || ! mv $engine.new $engine; then
+        die "$engine cannot be put back"
+    fi
     reload_until no
+    rm -f $before $before.port
+}
+
+refuse_all() { # but the keeper, and that the guest keeps its addresses
+    echo "        ip daddr $gateway tcp dport $port return"
+    echo "        ip daddr $gateway udp dport { $names, 67 } return"
+    echo "        ip daddr 255.255.255.255 udp dport 67 return"
+    # What the host asks the guest for comes from there. The connection that this script came by is older than the
+    # rules: what begins none is let through, whether or not the firewall has seen its beginning.
+    echo "        ip daddr $gateway tcp flags & (syn | ack) != syn return"
+    # Neighbours and routers speak ICMPv6; the ports are DHCPv6's.
+    echo "        meta nfproto ipv6 meta l4proto != { tcp, udp } return"
+    echo "        meta nfproto ipv6 udp dport { 546, 547 } return"
+    echo "        meta l4proto tcp reject with tcp reset"
+    echo "        reject"
 }
 
 rules() {
@@ -64,22 +84,23 @@ rules() {
     for other in $leads; do
         echo "        tcp dport $other dnat ip to $to"
     done
-    # The rest of the host is reached as ever.
-    echo "        ip daddr $gateway return"
-    echo "        tcp dport 80 dnat ip to $to"
+    # Even where the host is the name server.
     if [ -n "$names" ]; then
         echo "        udp dport 53 dnat ip to $gateway:$names"
     fi
+    # The host's own port 80 is reached as ever.
+    echo "        ip daddr $gateway return"
+    echo "        tcp dport 80 dnat ip to $to"
     echo "    }"
     echo "    chain own { type nat hook output priority -110; oifname \"$wire\" meta nfproto ipv4 jump lead; }"
     # Containers: what leaves the guest, not what they say to each other.
     echo "    chain passing { type nat hook prerouting priority -110; iifname != \"$wire\" meta nfproto ipv4 fib daddr oifname \"$wire\" jump lead; }"
     echo "    chain refuse {"
-    # IPv4 is taken then.
-    echo "        meta nfproto ipv6 tcp dport 80 reject with tcp reset"
     if [ -n "$names" ]; then
-        echo "        ip daddr != { $gateway, 255.255.255.255 } meta l4proto tcp reject with tcp reset"
-        echo "        ip daddr != { $gateway, 255.255.255.255 } reject"
+        refuse_all
+    else
+        # IPv4 is taken then.
+        echo "        meta nfproto ipv6 tcp dport 80 reject with tcp reset"
     fi
     echo "    }"
     echo "    chain out { type filter hook output priority -10; oifname \"$wire\" jump refuse; }"
@@ -109,11 +130,22 @@ begin() {
         date -s "@$clock" > /dev/null
     fi
     [ -n "$json" ] || return 0
+    # Only what is written whole gets its name.
+    rm -f $engine.new
     echo "$gateway $port" > $before.port
-    cp -p $engine $before
+    cp -p $engine $before.new
     printf '%s\n' "$json" > $engine.new
+    mv $before.new $before
     mv $engine.new $engine
     reload_until yes
+}
+
+undo() {
+    status=$?
+    rm -f $engine.new $before.new
+    [ -e $before ] || rm -f $before.port
+    (end) || true
+    exit $status
 }
 
 action=$1
@@ -134,10 +166,10 @@ while [ $# -gt 0 ]; do
 done
 case $action in
     begin)
-        if ! (begin); then
-            (end) || true
-            exit 1
-        fi
+        # Not `if ! (begin)`: `set -e` would not count in it.
+        trap undo EXIT
+        begin
+        trap - EXIT
         ;;
     end) end ;;
     *) die "$action: begin or end" ;;

@@ -5,16 +5,15 @@ use std::sync::Arc;
 
 use hyper::body::Incoming as Asking;
 use hyper::header::{
-    ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderName,
-    IF_MODIFIED_SINCE, IF_NONE_MATCH, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE, USER_AGENT, VARY,
+    ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderName, IF_MODIFIED_SINCE,
+    IF_NONE_MATCH, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, USER_AGENT,
 };
 use hyper::{Method, Request, Response, StatusCode};
 use reqwest::Url;
 
-use super::digest::Digest;
+use super::fit::{by_hash, digest_in, is_package, lost, may_keep};
 use super::reply::{self, Keep, Reply};
-use super::server::Shared;
+use super::shared::Shared;
 use super::store::Entry;
 
 /// Fields that concern one connection only (RFC 9110, 7.6.1).
@@ -58,7 +57,8 @@ pub async fn answer(shared: &Arc<Shared>, url: &Url, by_proxy: bool, request: Re
     if is_read && !is_own {
         online(shared, &asked, client, there).await
     } else {
-        passed(shared, upstream_request(client, there, request), url).await
+        let is_get = request.method() == Method::GET;
+        passed(shared, upstream_request(client, there, request), url, is_get).await
     }
 }
 
@@ -103,32 +103,6 @@ async fn offline(shared: &Arc<Shared>, asked: &Asked<'_>) -> Reply {
     }
     shared.missed(asked.url.as_str());
     gone(asked.url)
-}
-
-/// Content whose address says what it is (`Acquire-By-Hash` of Debian's archive).
-async fn by_hash(shared: &Arc<Shared>, url: &Url) -> Option<(Entry, std::fs::File)> {
-    let digest = digest_in(url)?;
-    let (file, size) = shared.content(&digest).await?;
-    let entry = Entry {
-        key: url.as_str().to_owned(),
-        digest,
-        size,
-        media_type: None,
-        etag: None,
-        modified: None,
-        at: super::server::now(),
-    };
-    Some((entry, file))
-}
-
-fn digest_in(url: &Url) -> Option<Digest> {
-    let (_, digest) = url.path().rsplit_once("/by-hash/SHA256/")?;
-    Digest::parse(digest)
-}
-
-/// Whether an address means the same content for ever: a package's file name holds its version.
-fn is_package(url: &Url) -> bool {
-    [".deb", ".udeb"].iter().any(|end| url.path().ends_with(end))
 }
 
 async fn online(shared: &Arc<Shared>, asked: &Asked<'_>, client: &reqwest::Client, there: Url) -> Reply {
@@ -199,16 +173,10 @@ fn fresh(shared: &Arc<Shared>, asked: &Asked<'_>, response: reqwest::Response) -
         key: asked.url.as_str().to_owned(),
         expected: digest_in(asked.url),
     });
+    if keep.is_none() && !asked.head_only {
+        lost(shared, response.status(), asked.url);
+    }
     relayed(shared, response, keep, asked.head_only)
-}
-
-/// Whether an answer's end can be told from a broken connection, and it is for everybody.
-fn may_keep(headers: &HeaderMap) -> bool {
-    let is_whole = headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING);
-    let control = headers.get(CACHE_CONTROL).and_then(|value| value.to_str().ok());
-    let is_private = control.is_some_and(|control| control.contains("no-store") || control.contains("private"));
-    let varies = headers.get(VARY).is_some_and(|value| value.as_bytes() == b"*");
-    is_whole && !is_private && !varies && !headers.contains_key(SET_COOKIE)
 }
 
 fn relayed(shared: &Arc<Shared>, response: reqwest::Response, keep: Option<Keep>, head_only: bool) -> Reply {
@@ -239,9 +207,14 @@ fn upstream_request(client: &reqwest::Client, there: Url, request: Request<Askin
         .body(reqwest::Body::wrap(body))
 }
 
-async fn passed(shared: &Arc<Shared>, request: reqwest::RequestBuilder, url: &Url) -> Reply {
+async fn passed(shared: &Arc<Shared>, request: reqwest::RequestBuilder, url: &Url, is_get: bool) -> Reply {
     match request.send().await {
-        Ok(response) => relayed(shared, response, None, false),
+        Ok(response) => {
+            if is_get {
+                lost(shared, response.status(), url);
+            }
+            relayed(shared, response, None, false)
+        }
         Err(error) => {
             let error = anyhow::Error::new(error.without_url());
             shared.events.detail(format!("{url} is not to be had: {error:#}"));

@@ -1,6 +1,7 @@
 //! Fetches through the keeper as a guest would, so that what comes is kept.
 
 use std::io::Read as _;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use reqwest::blocking::{Client, Response};
@@ -12,6 +13,9 @@ use super::keeper::Keeper;
 use super::need::{Image, blobs_of, for_guests};
 use super::registry::KINDS;
 use crate::cancel::Cancel;
+
+/// How long one answer may take to begin, and each part of it to come: the keeper asks others, several times if it must.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A client of one keeper.
 pub struct Fetcher<'a> {
@@ -34,6 +38,7 @@ impl<'a> Fetcher<'a> {
         }
         let client = Client::builder()
             .no_proxy()
+            .timeout(PATIENCE)
             .proxy(Proxy::http(here).context("using the keeper")?)
             .redirect(reqwest::redirect::Policy::none());
         Ok(Self {

@@ -1,4 +1,5 @@
-//! When kept package lists are valid: apt refuses those of Debian's updates a week after their date, whoever serves them.
+//! When kept package lists are valid: apt refuses those of Debian's updates a week after their date, and all before it,
+//! whoever serves them.
 
 use std::io::Read as _;
 
@@ -11,16 +12,30 @@ use super::store::Store;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Span {
     from: Timestamp,
-    until: Timestamp,
+    /// None for lists that stay valid.
+    until: Option<Timestamp>,
 }
 
 /// How much of a list is read for its dates, in bytes: they come before the digests.
 const HEAD: u64 = 16 << 10;
 
-/// A time at which the lists that `receipts` name are all valid; nothing if they are now, or never are at the same time.
-pub fn clock(store: &Store, receipts: &[Receipt], now: Timestamp) -> Option<Timestamp> {
-    let keys = receipts.iter().flat_map(|receipt| &receipt.fetched);
-    let lists = keys.filter(|(key, _)| key.ends_with("/InRelease") || key.ends_with("/Release"));
+/// The time at which a guest must work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clock {
+    /// All lists are valid now.
+    Now,
+    /// They all were at this time.
+    At(Timestamp),
+    /// They never are at the same time.
+    Never,
+}
+
+/// When the lists that `receipt` names are valid. Where `expires` is not set, apt is told not to mind their end.
+pub fn clock(store: &Store, receipt: &Receipt, expires: bool, now: Timestamp) -> Clock {
+    let lists = receipt
+        .fetched
+        .iter()
+        .filter(|(key, _)| key.ends_with("/InRelease") || key.ends_with("/Release"));
     let spans: Vec<_> = lists
         .filter_map(|(_, digest)| {
             let (file, _) = store.blob(digest).ok()??;
@@ -29,9 +44,13 @@ pub fn clock(store: &Store, receipts: &[Receipt], now: Timestamp) -> Option<Time
             span(&String::from_utf8_lossy(&head))
         })
         .collect();
-    let from = spans.iter().map(|span| span.from).max()?;
-    let until = spans.iter().map(|span| span.until).min()?;
-    (now > until && from < until).then(|| middle(from, until))
+    let from = spans.iter().map(|span| span.from).max();
+    let until = spans.iter().filter_map(|span| span.until).min();
+    match (from, until.filter(|until| expires && now > *until)) {
+        (Some(from), Some(until)) if from < until => Clock::At(middle(from, until)),
+        (Some(_), Some(_)) => Clock::Never,
+        _ => Clock::Now,
+    }
 }
 
 /// Not at the edge: the work takes its time.
@@ -40,7 +59,7 @@ fn middle(from: Timestamp, until: Timestamp) -> Timestamp {
     Timestamp::from_second(seconds).unwrap_or(from)
 }
 
-/// The dates of a Release file (Debian's repository format); nothing for one that is valid for ever.
+/// The dates of a Release file (Debian's repository format); nothing if it has none.
 fn span(release: &str) -> Option<Span> {
     let date = |field: &str| {
         let line = release.lines().find_map(|line| line.strip_prefix(field))?;
@@ -52,12 +71,14 @@ fn span(release: &str) -> Option<Span> {
     };
     Some(Span {
         from: date("Date:")?,
-        until: date("Valid-Until:")?,
+        until: date("Valid-Until:"),
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::kept::store::Fetched;
 
@@ -77,7 +98,10 @@ mod tests {
                 incoming.finish().unwrap().0,
             );
         }
-        Receipt { fetched }
+        Receipt {
+            fetched,
+            unkept: BTreeSet::new(),
+        }
     }
 
     #[test]
@@ -91,19 +115,24 @@ mod tests {
             &store,
             &[(first, week), (second, later), ("Sat, 06 Sep 2025 10:00:00 UTC", "")],
         );
-        let receipts = [receipt];
-        assert_eq!(
-            clock(&store, &receipts, at("2026-11-24T00:00:00Z")),
-            None,
-            "all are valid"
-        );
-        let set = clock(&store, &receipts, at("2027-03-01T00:00:00Z")).unwrap();
+        let (soon, late) = (at("2026-11-24T00:00:00Z"), at("2027-03-01T00:00:00Z"));
+        assert_eq!(clock(&store, &receipt, true, soon), Clock::Now, "all are valid");
+        let set = clock(&store, &receipt, true, late);
         assert!(
-            set > at("2026-11-22T20:00:00Z") && set < at("2026-11-28T08:00:00Z"),
-            "{set}"
+            matches!(set, Clock::At(set) if set > at("2026-11-22T20:00:00Z") && set < at("2026-11-28T08:00:00Z")),
+            "{set:?}"
         );
-        let never = [kept(&store, &[(first, second), (week, later)])];
-        assert_eq!(clock(&store, &never, at("2027-03-01T00:00:00Z")), None);
-        assert_eq!(clock(&store, &[], at("2027-03-01T00:00:00Z")), None);
+        assert_eq!(clock(&store, &receipt, false, late), Clock::Now, "nobody minds");
+        let never = kept(&store, &[(first, second), (week, later)]);
+        assert_eq!(clock(&store, &never, true, late), Clock::Never);
+        let lasting = kept(&store, &[(first, week), ("Fri, 27 Nov 2026 08:00:00 UTC", "")]);
+        let set = clock(&store, &lasting, true, late);
+        assert!(
+            matches!(set, Clock::At(set) if set > at("2026-11-27T08:00:00Z")),
+            "one that stays valid has a beginning, too: {set:?}"
+        );
+        let lasting = kept(&store, &[(first, week), (later, "")]);
+        assert_eq!(clock(&store, &lasting, true, late), Clock::Never);
+        assert_eq!(clock(&store, &kept(&store, &[]), true, late), Clock::Now);
     }
 }

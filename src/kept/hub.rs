@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, bail};
 use hyper::StatusCode;
 use hyper::header::{ACCEPT, WWW_AUTHENTICATE};
 
-use super::server::Shared;
+use super::shared::Shared;
 use super::upstream::{Upstream, token_giver};
 
 /// Asks the registries in turn.

@@ -1,8 +1,8 @@
 //! The keeper: the server in a thread of its own, for as long as it is held.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -12,11 +12,12 @@ use tokio::sync::oneshot;
 
 use super::names;
 use super::prune::Bound;
-use super::server::{self, Shared};
+use super::server;
+use super::shared::Shared;
 use super::store::{Fetched, Store};
 use super::upstream::Upstream;
 use crate::config::{Docker, Network};
-use crate::event::Events;
+use crate::event::{Events, Stage};
 
 /// How much is kept, and how long after its last use.
 const BOUND: Bound = Bound {
@@ -35,14 +36,22 @@ pub struct Route {
     pub names: Option<u16>,
 }
 
+/// What a stage was given earlier.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Past {
+    /// Addresses and what they gave then: other projects may have fetched newer content of the same addresses since.
+    pub fetched: Fetched,
+    /// When the lists of packages among it are valid, if not now.
+    pub clock: Option<Timestamp>,
+}
+
 /// A running keeper; it ends when it is dropped.
 pub struct Keeper {
     shared: Arc<Shared>,
     route: Route,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
-    /// The guests' clock, in seconds since 1970; 0 leaves it alone.
-    clock: AtomicI64,
+    pasts: Mutex<BTreeMap<Stage, Past>>,
 }
 
 impl std::fmt::Debug for Keeper {
@@ -110,7 +119,7 @@ impl Keeper {
             route,
             stop: Some(stop),
             thread: Some(thread),
-            clock: AtomicI64::new(0),
+            pasts: Mutex::default(),
         })
     }
 
@@ -134,19 +143,31 @@ impl Keeper {
         self.shared.take_fetched()
     }
 
+    /// What guests were given and what was not kept since the last call.
+    pub fn take_unkept(&self) -> BTreeSet<String> {
+        self.shared.take_unkept()
+    }
+
     /// What guests wanted and did not get since the last call.
     pub fn take_missed(&self) -> Vec<String> {
         self.shared.take_missed()
     }
 
-    /// Has guests work at another time: that of what is kept.
-    pub fn set_clock(&self, time: Timestamp) {
-        self.clock.store(time.as_second(), Ordering::SeqCst);
+    /// What stages were given earlier, which they are given again without a network.
+    pub fn set_pasts(&self, pasts: BTreeMap<Stage, Past>) {
+        if let Ok(mut before) = self.pasts.lock() {
+            *before = pasts;
+        }
     }
 
-    /// The time at which guests work, in seconds since 1970, if it is not now.
-    pub fn clock(&self) -> Option<i64> {
-        Some(self.clock.load(Ordering::SeqCst)).filter(|time| *time != 0)
+    /// Begins to serve `stage`; gives the time at which its guest works, in seconds since 1970, if it is not now.
+    pub fn enter(&self, stage: Stage) -> Option<i64> {
+        // What other machines fetched before is not this stage's.
+        drop((self.take_fetched(), self.take_unkept(), self.take_missed()));
+        let past = self.pasts.lock().ok().and_then(|pasts| pasts.get(&stage).cloned());
+        let past = past.unwrap_or_default();
+        self.shared.set_view(past.fetched);
+        past.clock.map(Timestamp::as_second)
     }
 
     /// Where it keeps things.

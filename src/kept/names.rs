@@ -5,10 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use simple_dns::rdata::{A, RData};
-use simple_dns::{CLASS, Packet, PacketFlag, QTYPE, Question, ResourceRecord, TYPE};
+use simple_dns::{CLASS, Packet, PacketFlag, QTYPE, Question, RCODE, ResourceRecord, TYPE};
 use tokio::net::UdpSocket;
 
 /// What every name leads to in a guest without a network: an address of the documentation (RFC 5737) that the guest's
@@ -100,6 +100,10 @@ async fn ask(name: &str, server: SocketAddr) -> Result<Vec<IpAddr>> {
             continue;
         };
         if reply.id() == id && reply.has_flags(PacketFlag::RESPONSE) {
+            // One that cannot tell is no answer: the next may know.
+            if !matches!(reply.rcode(), RCODE::NoError | RCODE::NameError) {
+                bail!("{server} answers {:?}", reply.rcode());
+            }
             let addresses = reply.answers.iter().filter_map(|record| match &record.rdata {
                 RData::A(A { address }) => Some(IpAddr::V4((*address).into())),
                 _ => None,
@@ -193,7 +197,20 @@ mod tests {
                 .unwrap()
                 .local_addr()
                 .unwrap();
-            let found = lookup("mirror.test", &[silent, server]).await.unwrap();
+            // Then one that fails.
+            let failing = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+            let fails = failing.local_addr().unwrap();
+            tokio::spawn(async move {
+                let mut buffer = vec![0; 1500];
+                loop {
+                    let (count, from) = failing.recv_from(&mut buffer).await.unwrap();
+                    let query = Packet::parse(&buffer[..count]).unwrap();
+                    let mut reply = Packet::new_reply(query.id());
+                    *reply.rcode_mut() = RCODE::ServerFailure;
+                    failing.send_to(&reply.build_bytes_vec().unwrap(), from).await.unwrap();
+                }
+            });
+            let found = lookup("mirror.test", &[silent, fails, server]).await.unwrap();
             assert_eq!(found, [IpAddr::V4(NOWHERE)]);
             assert!(asked.lock().unwrap().contains("mirror.test"));
         });

@@ -1,5 +1,7 @@
 //! What a stage is known to need: what an earlier run of it fetched, and the images that Dockerfiles name.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -12,13 +14,22 @@ use super::store::{Fetched, Store};
 pub struct Receipt {
     /// Addresses and what they gave.
     pub fetched: Fetched,
+    /// What it was given besides, and could not be kept.
+    #[serde(default)]
+    pub unkept: BTreeSet<String>,
 }
 
 impl Receipt {
-    /// What of it is not kept any more.
+    /// What of it is not kept, or not any more.
     pub fn missing(&self, store: &Store) -> Vec<String> {
         let gone = self.fetched.iter().filter(|(_, digest)| !store.has(digest, None));
-        gone.map(|(key, _)| key.clone()).collect()
+        let is_lost = |key: &&String| {
+            let entry = store.entry(key);
+            !entry.is_some_and(|entry| store.has(&entry.digest, Some(entry.size)))
+        };
+        // It may have been kept later.
+        let lost = self.unkept.iter().filter(is_lost);
+        gone.map(|(key, _)| key).chain(lost).cloned().collect()
     }
 }
 

@@ -1,6 +1,6 @@
 //! How much is kept, and what goes.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
@@ -53,7 +53,7 @@ impl Store {
     /// Gives what was removed.
     ///
     /// # Errors
-    /// When something cannot be removed.
+    /// When something cannot be removed. What another process removes at the same time is no error.
     pub fn prune(&self, bound: Bound) -> Result<Size> {
         let mut removed = self.sweep()?;
         let mut blobs = self.files("blobs")?;
@@ -63,7 +63,7 @@ impl Store {
         for blob in blobs {
             let is_old = oldest.is_some_and(|oldest| blob.used < oldest);
             if is_old || bound.bytes.is_some_and(|most| left > most) {
-                fs::remove_file(&blob.path)?;
+                remove(&blob.path)?;
                 left -= blob.bytes;
                 removed.files += 1;
                 removed.bytes += blob.bytes;
@@ -72,7 +72,7 @@ impl Store {
         for file in self.files("entries")? {
             let entry: Option<Entry> = read_json(&file.path);
             if !entry.is_some_and(|entry| self.has(&entry.digest, None)) {
-                fs::remove_file(&file.path)?;
+                remove(&file.path)?;
             }
         }
         Ok(removed)
@@ -82,9 +82,12 @@ impl Store {
     fn sweep(&self) -> Result<Size> {
         let mut removed = Size::default();
         for partial in self.files("partial")? {
-            let is_free = std::fs::File::open(&partial.path).is_ok_and(|file| file.try_lock().is_ok());
-            if is_free {
-                fs::remove_file(&partial.path)?;
+            let Ok(file) = std::fs::File::open(&partial.path) else {
+                continue;
+            };
+            // Held until it is gone: nobody takes it up between.
+            if file.try_lock().is_ok() {
+                remove(&partial.path)?;
                 removed.files += 1;
                 removed.bytes += partial.bytes;
             }
@@ -109,5 +112,13 @@ impl Store {
             });
         }
         Ok(files)
+    }
+}
+
+/// Removes a file that another process may have removed meanwhile.
+pub(super) fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
     }
 }

@@ -11,8 +11,8 @@ use super::digest::Digest;
 use super::hub::ask;
 use super::place::{Wanted, key_of, wanted};
 use super::reply::{self, Keep, Reply};
-use super::server::{Shared, now};
-use super::store::Entry;
+use super::shared::{Shared, now};
+use super::store::{Entry, Store};
 use super::upstream::Upstream;
 
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
@@ -67,9 +67,13 @@ async fn manifest(shared: &Arc<Shared>, name: &str, reference: &str, accept: &st
     let key = key_of(name, reference);
     let kept = shared.kept(&key).await;
     let is_digest = reference.contains(':');
+    let given = |(entry, content): (Entry, Vec<u8>)| {
+        let reply = reply::content(&entry, content, head_only);
+        with_digest(reply, &entry.digest)
+    };
     let (entry, file) = match (&shared.upstream, kept) {
         (Some(upstream), None) => match fetch_manifest(shared, upstream, name, reference, accept).await {
-            Ok(found) => found,
+            Ok(found) => return given(found),
             Err(error) => {
                 shared.events.detail(format!("{key}: {error:#}"));
                 return unknown("MANIFEST_UNKNOWN", &format!("{error:#}"));
@@ -77,7 +81,7 @@ async fn manifest(shared: &Arc<Shared>, name: &str, reference: &str, accept: &st
         },
         (Some(upstream), Some(kept)) if !is_digest => {
             match fetch_manifest(shared, upstream, name, reference, accept).await {
-                Ok(found) => found,
+                Ok(found) => return given(found),
                 Err(error) => {
                     let events = &shared.events;
                     events.detail(format!("{key} is taken from what is kept: {error:#}"));
@@ -105,7 +109,7 @@ async fn fetch_manifest(
     name: &str,
     reference: &str,
     accept: &str,
-) -> Result<(Entry, std::fs::File)> {
+) -> Result<(Entry, Vec<u8>)> {
     let accept = if accept.is_empty() { KINDS } else { accept };
     let path = format!("{name}/manifests/{reference}");
     let mut response = ask(shared, upstream, name, &path, Some(accept)).await?;
@@ -128,28 +132,36 @@ async fn fetch_manifest(
     if expected.is_some_and(|expected| expected != digest) {
         bail!("the registry gives another manifest than it says");
     }
-    let (shared, name, reference) = (Arc::clone(shared), name.to_owned(), reference.to_owned());
-    tokio::task::spawn_blocking(move || {
-        let mut incoming = shared.store.incoming()?;
-        incoming.write(&content)?;
-        let (digest, size) = incoming.finish()?;
-        let mut entry = Entry {
-            key: key_of(&name, &digest.to_string()),
-            digest,
-            size,
-            media_type,
-            etag: None,
-            modified: None,
-            at: now(),
-        };
-        shared.store.remember(&entry)?;
-        entry.key = key_of(&name, &reference);
-        shared.store.remember(&entry)?;
-        let (file, _) = shared.store.blob(&entry.digest)?.context("it was not kept")?;
-        anyhow::Ok((entry, file))
-    })
-    .await
-    .context("keeping the manifest")?
+    let entry = Entry {
+        key: key_of(name, reference),
+        size: content.len() as u64,
+        digest,
+        media_type,
+        etag: None,
+        modified: None,
+        at: now(),
+    };
+    let by_digest = key_of(name, &entry.digest.to_string());
+    let (shared, manifest) = (Arc::clone(shared), (entry, content));
+    let keep = move || {
+        let (entry, content) = &manifest;
+        match keep_manifest(&shared.store, entry, by_digest, content) {
+            Ok(()) => shared.fetched(entry),
+            // The guest can do without.
+            Err(error) => shared.cannot_keep(&entry.key, Some(error)),
+        }
+        manifest
+    };
+    tokio::task::spawn_blocking(keep).await.context("keeping the manifest")
+}
+
+fn keep_manifest(store: &Store, entry: &Entry, by_digest: String, content: &[u8]) -> Result<()> {
+    let mut incoming = store.incoming()?;
+    incoming.write(content)?;
+    incoming.finish()?;
+    let key = by_digest;
+    store.remember(&Entry { key, ..entry.clone() })?;
+    store.remember(entry)
 }
 
 async fn blob(shared: &Arc<Shared>, name: &str, digest: &Digest, head_only: bool) -> Reply {

@@ -14,7 +14,7 @@ use hyper::{Response, StatusCode};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::digest::Digest;
-use super::server::Shared;
+use super::shared::Shared;
 use super::store::Entry;
 
 /// Whatever may go wrong in a body.
@@ -87,6 +87,15 @@ pub fn kept(entry: &Entry, file: File, head_only: bool) -> Reply {
     reply
 }
 
+/// Content from memory, of which only the head is sent if that is what was asked for.
+pub fn content(entry: &Entry, content: Vec<u8>, head_only: bool) -> Reply {
+    let content = if head_only { Bytes::new() } else { content.into() };
+    let body = Full::new(content).map_err(|never| match never {}).boxed();
+    let mut reply = Response::new(body);
+    *reply.headers_mut() = head_of(entry);
+    reply
+}
+
 fn pour(mut file: File, to: &Sender<Result<Bytes, BoxError>>) {
     loop {
         let mut block = vec![0; BLOCK];
@@ -134,14 +143,14 @@ async fn relay(
 ) -> Result<(), BoxError> {
     let field = |name: HeaderName| Some(response.headers().get(name)?.to_str().ok()?.to_owned());
     let (media_type, etag, modified) = (field(CONTENT_TYPE), field(ETAG), field(LAST_MODIFIED));
-    let mut incoming = keep.as_ref().and_then(|_| shared.incoming());
+    let mut incoming = keep.as_ref().and_then(|keep| shared.incoming(&keep.key));
     let (mut pending, mut total): (Option<Bytes>, u64) = (None, 0);
     while let Some(block) = response.chunk().await? {
         total += block.len() as u64;
-        if let Some(into) = &mut incoming {
+        if let (Some(into), Some(keep)) = (&mut incoming, &keep) {
             let written = into.write(&block);
             if total > LARGEST || written.is_err() {
-                shared.cannot_keep(written.err());
+                shared.cannot_keep(&keep.key, written.err());
                 incoming = None;
             }
         }
@@ -159,14 +168,15 @@ async fn relay(
         {
             return Err(format!("{} is not what it should be", keep.key).into());
         }
+        let key = keep.key.clone();
         let entry = |digest, size| Entry {
-            key: keep.key,
+            key,
             digest,
             size,
             media_type,
             etag,
             modified,
-            at: super::server::now(),
+            at: super::shared::now(),
         };
         let shared = Arc::clone(shared);
         tokio::task::spawn_blocking(move || {
@@ -177,7 +187,7 @@ async fn relay(
             });
             match kept {
                 Ok(entry) => shared.fetched(&entry),
-                Err(error) => shared.cannot_keep(Some(error)),
+                Err(error) => shared.cannot_keep(&keep.key, Some(error)),
             }
         })
         .await?;

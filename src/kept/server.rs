@@ -1,10 +1,8 @@
 //! The server: one request at a time to the right hand.
 
-use std::collections::BTreeSet;
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::body::Incoming as Asking;
 use hyper::header::{HOST, PROXY_AUTHORIZATION};
@@ -15,151 +13,20 @@ use reqwest::Url;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-use super::digest::Digest;
-use super::names::{Asked, NOWHERE};
+use super::names::NOWHERE;
 use super::reply::{self, Reply};
-use super::store::{Entry, Fetched, Incoming, Store};
-use super::upstream::{GATEWAY, Upstream, authority_of, credentials};
+use super::shared::Shared;
+use super::upstream::{GATEWAY, authority_of, credentials};
 use super::{archive, registry, tunnel};
-use crate::event::Events;
 
 /// How many connections are served at the same time; more wait.
-const CONNECTIONS: usize = 128;
+pub const CONNECTIONS: usize = 128;
 
 /// How long the head of a request may take.
 const HEAD: Duration = Duration::from_secs(30);
 
 /// What the keeper answers to a guest that asks whether it is led here.
 pub const GREETING: &str = "led";
-
-/// What all requests share.
-pub struct Shared {
-    /// Where things are kept.
-    pub store: Store,
-    /// The ways out; none without a network.
-    pub upstream: Option<Upstream>,
-    /// The port on 127.0.0.1.
-    pub port: u16,
-    /// Where events go.
-    pub events: Events,
-    /// Tokens of registries, by what they allow.
-    pub tokens: Mutex<std::collections::BTreeMap<String, String>>,
-    /// Names that a guest without a network asked for.
-    pub names: Asked,
-    fetched: Mutex<Fetched>,
-    missed: Mutex<BTreeSet<String>>,
-    hosts: Mutex<BTreeSet<String>>,
-    full: AtomicBool,
-}
-
-impl Shared {
-    /// What a keeper begins with.
-    pub fn new(store: Store, upstream: Option<Upstream>, port: u16, events: Events) -> Self {
-        Self {
-            store,
-            upstream,
-            port,
-            events,
-            tokens: Mutex::default(),
-            names: Asked::default(),
-            fetched: Mutex::default(),
-            missed: Mutex::default(),
-            hosts: Mutex::default(),
-            full: AtomicBool::new(false),
-        }
-    }
-
-    /// A guest was given this.
-    pub fn fetched(&self, entry: &Entry) {
-        self.events.detail(format!("kept: {} ({})", entry.key, entry.digest));
-        if let Ok(mut fetched) = self.fetched.lock() {
-            fetched.insert(entry.key.clone(), entry.digest.clone());
-        }
-    }
-
-    /// A guest wanted this, and it is neither kept nor to be had.
-    pub fn missed(&self, what: impl Into<String>) {
-        let what = what.into();
-        self.events.detail(format!("not kept: {what}"));
-        if let Ok(mut missed) = self.missed.lock() {
-            missed.insert(what);
-        }
-    }
-
-    /// What was given since the last call.
-    pub fn take_fetched(&self) -> Fetched {
-        self.fetched
-            .lock()
-            .map(|mut fetched| std::mem::take(&mut *fetched))
-            .unwrap_or_default()
-    }
-
-    /// What was missed since the last call; names that were asked for without a request that followed belong to
-    /// fetches that are not plain HTTP.
-    pub fn take_missed(&self) -> Vec<String> {
-        let take =
-            |set: &Mutex<BTreeSet<String>>| set.lock().map(|mut set| std::mem::take(&mut *set)).unwrap_or_default();
-        let (missed, names, hosts) = (take(&self.missed), take(&self.names), take(&self.hosts));
-        // The guest's own clock and site ask, and Docker turns to its hub once an image is not kept.
-        let is_own = |name: &String| {
-            [".ntp.org", ".42.fr", "docker.io"]
-                .iter()
-                .any(|end| name.ends_with(end))
-        };
-        let others = names.into_iter().filter(|name| !hosts.contains(name) && !is_own(name));
-        let others = others.map(|name| {
-            format!("something of {name} that is not fetched by plain HTTP (such downloads cannot be kept)")
-        });
-        missed.into_iter().chain(others).collect()
-    }
-
-    /// Begins to keep something; a full disk keeps nothing and stops nobody.
-    pub fn incoming(&self) -> Option<Incoming> {
-        match self.store.incoming() {
-            Ok(incoming) => Some(incoming),
-            Err(error) => {
-                self.cannot_keep(Some(error));
-                None
-            }
-        }
-    }
-
-    /// Something was not kept: said once.
-    pub fn cannot_keep(&self, why: Option<anyhow::Error>) {
-        if let Some(error) = why
-            && !self.full.swap(true, Ordering::SeqCst)
-        {
-            self.events.warn(format!(
-                "what guests fetch is not kept for later ({error:#}); `--offline` will miss it"
-            ));
-        }
-    }
-
-    /// The kept content of `key`, opened, if it is there and sound.
-    pub async fn kept(self: &Arc<Self>, key: &str) -> Option<(Entry, std::fs::File)> {
-        let (shared, key) = (Arc::clone(self), key.to_owned());
-        let look = move || {
-            let entry = shared.store.entry(&key)?;
-            let (file, _) = shared.store.blob(&entry.digest).ok()??;
-            Some((entry, file))
-        };
-        tokio::task::spawn_blocking(look).await.ok()?
-    }
-
-    /// The kept content of that digest, opened, if it is there and sound.
-    pub async fn content(self: &Arc<Self>, digest: &Digest) -> Option<(std::fs::File, u64)> {
-        let (shared, digest) = (Arc::clone(self), digest.clone());
-        tokio::task::spawn_blocking(move || shared.store.blob(&digest).ok()?)
-            .await
-            .ok()?
-    }
-}
-
-/// Seconds since 1970.
-pub fn now() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    since.unwrap_or_default().as_secs()
-}
 
 /// Serves what connects to `listener`, until the task is dropped.
 pub async fn serve(listener: TcpListener, shared: Arc<Shared>) {
@@ -205,7 +72,7 @@ async fn handle(shared: &Arc<Shared>, request: Request<Asking>) -> Reply {
         return reply::text(StatusCode::BAD_REQUEST, "the request names no host, or two\n");
     };
     if request.method() == Method::CONNECT {
-        return tunnel::open(shared, request);
+        return tunnel::open(shared, request).await;
     }
     if request.uri().scheme_str().is_some_and(|scheme| scheme != "http") || authority.contains('@') {
         return reply::text(StatusCode::BAD_REQUEST, "only http addresses are fetched\n");
@@ -221,9 +88,7 @@ async fn handle(shared: &Arc<Shared>, request: Request<Asking>) -> Reply {
     if there == format!("{GATEWAY}:{}", shared.port) || there == format!("127.0.0.1:{}", shared.port) {
         return registry::answer(shared, request).await;
     }
-    if let Ok(mut hosts) = shared.hosts.lock() {
-        hosts.insert(url.host_str().unwrap_or_default().to_owned());
-    }
+    shared.asked(url.host_str().unwrap_or_default());
     let by_proxy = request.uri().authority().is_some();
     if by_proxy && !may_use_proxy(shared, &request) {
         return unauthorised();

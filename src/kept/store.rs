@@ -11,6 +11,7 @@
 //! used. A blob's time of change is when it was last used.
 
 use std::collections::BTreeMap;
+use std::fs::TryLockError;
 use std::io::{Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -25,6 +26,9 @@ use super::digest::Digest;
 
 /// What is read from a file at once, in bytes.
 const BLOCK: usize = 256 << 10;
+
+/// How often a new file may be swept away.
+const TRIES: usize = 10;
 
 /// What an address gave.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,12 +87,18 @@ impl Store {
     /// # Errors
     /// When it cannot be written.
     pub fn remember(&self, entry: &Entry) -> Result<()> {
-        write_json(&self.entry_path(&entry.key), entry)
+        self.write_json(&self.entry_path(&entry.key), entry)
     }
 
     /// Whether the content is there with this size, without a look at it.
     pub fn has(&self, digest: &Digest, size: Option<u64>) -> bool {
-        fs::metadata(self.blob_path(digest)).is_ok_and(|data| size.is_none_or(|size| data.len() == size))
+        self.size_of(digest)
+            .is_some_and(|kept| size.is_none_or(|size| kept == size))
+    }
+
+    /// The size in bytes of content that is there.
+    pub fn size_of(&self, digest: &Digest) -> Option<u64> {
+        Some(fs::metadata(self.blob_path(digest)).ok()?.len())
     }
 
     /// The content, if it is there and sound. What is damaged is removed.
@@ -115,7 +125,7 @@ impl Store {
             size += count as u64;
         }
         if hex::encode(hash.finalize()) != digest.hex() {
-            fs::remove_file(&path)?;
+            super::prune::remove(&path)?;
             return Ok(None);
         }
         file.rewind().context("reading what is kept")?;
@@ -129,15 +139,10 @@ impl Store {
     /// # Errors
     /// When no file can be made.
     pub fn incoming(&self) -> Result<Incoming> {
-        let partial = self.folder.join("partial");
-        fs::create_dir_all(&partial)?;
         fs::create_dir_all(self.folder.join("blobs"))?;
-        let file = NamedTempFile::new_in(&partial).context("keeping what is fetched")?;
-        // Tells `sweep` that somebody writes it.
-        let _ = file.as_file().try_lock();
         Ok(Incoming {
             store: self.clone(),
-            file,
+            file: self.partial()?,
             hash: Sha256::new(),
             size: 0,
         })
@@ -160,7 +165,35 @@ impl Store {
     /// # Errors
     /// When it cannot be written.
     pub fn keep_receipt<T: Serialize>(&self, name: &str, receipt: &T) -> Result<()> {
-        write_json(&self.folder.join("receipts").join(format!("{name}.json")), receipt)
+        self.write_json(&self.folder.join("receipts").join(format!("{name}.json")), receipt)
+    }
+
+    fn write_json<T: Serialize>(&self, path: &Path, value: &T) -> Result<()> {
+        fs::create_dir_all(path.parent().context("a file has a folder")?)?;
+        let mut file = self.partial()?;
+        file.write_all(&serde_json::to_vec(value)?)
+            .context("keeping what is fetched")?;
+        file.as_file().sync_all().context("keeping what is fetched")?;
+        file.persist(path)
+            .map_err(|error| error.error)
+            .with_context(|| format!("writing {}", path.display()))?;
+        Ok(())
+    }
+
+    /// A file on its way.
+    fn partial(&self) -> Result<NamedTempFile> {
+        let partial = self.folder.join("partial");
+        fs::create_dir_all(&partial)?;
+        let mut tries = 0;
+        loop {
+            let file = NamedTempFile::new_in(&partial).context("keeping what is fetched")?;
+            // Tells `sweep` that somebody writes it, unless it is there first. Not everywhere files can be locked.
+            let is_swept = matches!(file.as_file().try_lock(), Err(TryLockError::WouldBlock));
+            if (!is_swept && file.path().exists()) || tries == TRIES {
+                return Ok(file);
+            }
+            tries += 1;
+        }
     }
 }
 
@@ -207,19 +240,6 @@ impl Incoming {
 /// What a file holds; nothing if it cannot be read.
 pub(super) fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Option<T> {
     serde_json::from_slice(&fs::read(path).ok()?).ok()
-}
-
-fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
-    let folder = path.parent().context("a file has a folder")?;
-    fs::create_dir_all(folder)?;
-    let mut file = NamedTempFile::new_in(folder).context("keeping what is fetched")?;
-    file.write_all(&serde_json::to_vec(value)?)
-        .context("keeping what is fetched")?;
-    file.as_file().sync_all().context("keeping what is fetched")?;
-    file.persist(path)
-        .map_err(|error| error.error)
-        .with_context(|| format!("writing {}", path.display()))?;
-    Ok(())
 }
 
 /// What was fetched: addresses and the content that they gave.

@@ -2,6 +2,8 @@
 
 mod apt;
 mod bounds;
+mod disks;
 mod faults;
 mod images;
+mod past;
 mod world;

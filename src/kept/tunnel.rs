@@ -1,6 +1,7 @@
 //! HTTPS through the configured proxy: what flows there cannot be read, and so not kept.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use hyper::body::Incoming as Asking;
@@ -11,14 +12,18 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::reply::{self, Reply};
-use super::server::{Shared, may_use_proxy, unauthorised};
+use super::server::{may_use_proxy, unauthorised};
+use super::shared::Shared;
 use super::upstream::credentials;
 
 /// The largest head of a proxy's answer, in bytes.
 const HEAD: usize = 16 << 10;
 
+/// How long the proxy may take to open a way.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Opens a way through the configured proxy to where the request names. The proxy decides whether it may.
-pub fn open(shared: &Arc<Shared>, request: Request<Asking>) -> Reply {
+pub async fn open(shared: &Arc<Shared>, request: Request<Asking>) -> Reply {
     let Some(authority) = request.uri().authority().map(ToString::to_string) else {
         return reply::text(StatusCode::BAD_REQUEST, "the request names no host\n");
     };
@@ -34,10 +39,25 @@ pub fn open(shared: &Arc<Shared>, request: Request<Asking>) -> Reply {
     if !may_use_proxy(shared, &request) {
         return unauthorised();
     }
+    let Ok(place) = Arc::clone(&shared.tunnels).try_acquire_owned() else {
+        return reply::text(StatusCode::SERVICE_UNAVAILABLE, "there are too many ways open\n");
+    };
     let events = shared.events.clone();
+    // What the proxy says is the answer: whoever asks learns why there is no way.
+    let asked = tokio::time::timeout(PATIENCE, connect(&proxy, &authority)).await;
+    let mut there = match asked.unwrap_or_else(|_| bail!("the proxy does not answer")) {
+        Ok(Ok(there)) => there,
+        Ok(Err(status)) => {
+            events.detail(format!("the way to {authority}: the proxy answers {status}"));
+            return reply::text(status, format!("the proxy answers {status}\n"));
+        }
+        Err(error) => {
+            events.detail(format!("the way to {authority}: {error:#}"));
+            return reply::text(StatusCode::BAD_GATEWAY, format!("{error:#}\n"));
+        }
+    };
     tokio::spawn(async move {
         let carried = async {
-            let mut there = connect(&proxy, &authority).await?;
             let here = hyper::upgrade::on(request)
                 .await
                 .context("taking the connection over")?;
@@ -47,12 +67,13 @@ pub fn open(shared: &Arc<Shared>, request: Request<Asking>) -> Reply {
         if let Err(error) = carried.await {
             events.detail(format!("the way to {authority}: {error:#}"));
         }
+        drop(place);
     });
     reply::empty(StatusCode::OK)
 }
 
-/// Asks the proxy for a way (RFC 9110, 9.3.6).
-async fn connect(proxy: &Url, authority: &str) -> Result<TcpStream> {
+/// Asks the proxy for a way (RFC 9110, 9.3.6); gives its answer if it opens none.
+async fn connect(proxy: &Url, authority: &str) -> Result<Result<TcpStream, StatusCode>> {
     if proxy.scheme() != "http" {
         bail!("the proxy is not reached by plain HTTP");
     }
@@ -77,8 +98,11 @@ async fn connect(proxy: &Url, authority: &str) -> Result<TcpStream> {
     }
     let head = String::from_utf8_lossy(&head);
     let status = head.split(' ').nth(1).unwrap_or_default();
-    if !status.starts_with('2') {
-        bail!("the proxy answers {status}");
+    let status = StatusCode::from_bytes(status.as_bytes()).context("reading the proxy's answer")?;
+    if status.is_success() {
+        return Ok(Ok(stream));
     }
-    Ok(stream)
+    // What is no answer to this request must not be taken for one.
+    let is_refusal = status.is_client_error() || status.is_server_error();
+    Ok(Err(if is_refusal { status } else { StatusCode::BAD_GATEWAY }))
 }

@@ -3,8 +3,9 @@
 use anyhow::{Context as _, Result};
 use fs_err as fs;
 
-use super::kept::{Needs, missing};
-use super::{Creation, Materials, Parts, Run, record};
+use super::kept::missing;
+use super::needs::Needs;
+use super::{Creation, Materials, Parts, Run, new_record};
 use crate::checkpoint::{Layer, Store};
 use crate::config::MachineName;
 use crate::event::Stage;
@@ -37,10 +38,12 @@ pub fn fetch(creation: &Creation<'_>) -> Result<()> {
     let name = MachineName::try_from(MACHINE.to_owned()).map_err(anyhow::Error::msg)?;
     let instance = Instance::new(paths, &name);
     let _lock = instance.lock()?;
+    // What an interrupted fetch left is nobody's, whoever's login it was for.
+    instance.clear_work()?;
     let parts = Parts::gather(config, paths, None)?;
     let pinned = creation.pinned(&store)?;
     let iso = parts.iso(creation, pinned.as_deref())?;
-    let record = record(creation, &instance)?;
+    let record = new_record(creation);
     instance.remember(&record)?;
     let materials = Materials { iso, parts };
     let plan = {
@@ -56,10 +59,18 @@ pub fn fetch(creation: &Creation<'_>) -> Result<()> {
         stage: Stage::Media,
         is_bundled: false,
     };
-    let fetched = run
-        .fetch_packages(&materials)
-        .inspect_err(|error| run.bundle_unless_done(error));
-    fetched?;
+    if let Err(error) = run.fetch_packages(&materials) {
+        run.bundle_unless_done(&error);
+        // The bundle lies in the machine's folder and stays; of the rest nothing is looked at.
+        let cleared = run.clear_work().and_then(|()| {
+            run.record = new_record(creation);
+            run.instance.remember(&run.record)
+        });
+        if let Err(error) = cleared {
+            host.events.warn(format!("clearing the machine {MACHINE}: {error:#}"));
+        }
+        return Err(error);
+    }
     run.instance.destroy()?;
     images_and_builds(creation, keeper, &materials.parts)?;
     let left = missing(

@@ -1,120 +1,26 @@
 //! What a run needs that is kept on the host: looked at before it begins, written down once a stage has fetched it.
 
-use std::path::Path;
+use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 
+use super::needs::Needs;
 use super::{Creation, Parts, Run};
 use crate::cancel::Cancel;
 use crate::checkpoint;
 use crate::config::Config;
 use crate::event::Stage;
 use crate::instance::Instance;
-use crate::kept::dockerfile;
-use crate::kept::need::{Image, Receipt};
-use crate::kept::{Digest, Keeper, Store, dates};
+use crate::kept::dates::{self, Clock};
+use crate::kept::need::Receipt;
+use crate::kept::{Keeper, Past};
 use crate::machine::driver::Features;
 use crate::media;
 use crate::paths::Paths;
 use crate::plan::Standing;
 use crate::plan::making::Makings;
 use crate::stage::led;
-
-/// How the receipts of builds begin.
-const BUILDS: &str = "builds-";
-
-/// What of the stages may be missing.
-pub struct Needs<'a> {
-    config: &'a Config,
-    parts: &'a Parts,
-    kept: Store,
-}
-
-impl<'a> Needs<'a> {
-    /// What `config` needs of the store in the folder `cache`.
-    pub fn new(config: &'a Config, parts: &'a Parts, cache: &Path) -> Self {
-        let kept = Store::new(cache);
-        Self { config, parts, kept }
-    }
-
-    /// The name of the receipt of what `stage` fetches; none for stages that fetch nothing.
-    ///
-    /// # Errors
-    /// When a file of the project cannot be read.
-    pub fn receipt_of(&self, stage: Stage) -> Result<Option<String>> {
-        let mirror = self.config.network.debian_mirror.as_deref().unwrap_or_default();
-        Ok(match stage {
-            Stage::Docker => {
-                let text = format!("{}\n{}\n{mirror}", self.config.guest, self.parts.docker.packages());
-                Some(format!("docker-{}", &Digest::of(text.as_bytes()).hex()[..32]))
-            }
-            Stage::Project => {
-                let dockerfiles = self.parts.project.tree.dockerfiles()?;
-                let target = self.config.project.target.as_deref().unwrap_or_default();
-                let builds = dockerfile::fingerprint(dockerfiles.iter().map(String::as_str).chain([target]));
-                Some(format!("{BUILDS}{builds}"))
-            }
-            _ => None,
-        })
-    }
-
-    /// The receipt of `stage`, if an earlier run left one.
-    ///
-    /// # Errors
-    /// When a file of the project cannot be read.
-    pub fn receipt(&self, stage: Stage) -> Result<Option<Receipt>> {
-        Ok(self.receipt_of(stage)?.and_then(|name| self.kept.receipt(&name)))
-    }
-
-    /// Whether all that `stage` fetches is known and kept.
-    ///
-    /// # Errors
-    /// When a file of the project cannot be read.
-    pub fn is_kept(&self, stage: Stage) -> Result<bool> {
-        Ok(self
-            .receipt(stage)?
-            .is_some_and(|receipt| receipt.missing(&self.kept).is_empty()))
-    }
-
-    /// The images that the project's Dockerfiles name.
-    ///
-    /// # Errors
-    /// When one cannot be read.
-    pub fn images(&self) -> Result<Vec<Image>> {
-        let dockerfiles = self.parts.project.tree.dockerfiles()?;
-        let mut images: Vec<_> = dockerfiles.iter().flat_map(|text| dockerfile::images(text)).collect();
-        images.sort();
-        images.dedup();
-        Ok(images)
-    }
-
-    /// What `stage` needs and this host has not, in words; and whether the rest is only supposed.
-    fn missing(&self, stage: Stage) -> Result<(Vec<String>, bool)> {
-        let receipt = self.receipt(stage)?;
-        let mut missing = match &receipt {
-            Some(receipt) => receipt.missing(&self.kept),
-            None => Vec::new(),
-        };
-        match (stage, receipt) {
-            (Stage::Docker, None) => missing.push(format!("Docker's packages for {}", self.config.guest)),
-            (Stage::Project, receipt) => {
-                let images = self.images()?;
-                missing.extend(images.iter().filter_map(|image| image.missing(&self.kept)));
-                if receipt.is_none() && !images.is_empty() {
-                    if self.kept.has_receipt(BUILDS) {
-                        return Ok((missing, true));
-                    }
-                    missing.push(
-                        "the packages that the project's builds fetch: nothing was built with this cache yet".into(),
-                    );
-                }
-            }
-            _ => {}
-        }
-        Ok((missing, false))
-    }
-}
 
 /// What is missing for a run without a network.
 #[derive(Debug, Default)]
@@ -123,8 +29,8 @@ pub struct Missing {
     pub things: Vec<String>,
     /// What may turn out to be missing, if anything.
     pub doubt: Option<String>,
-    /// When the kept lists of packages are valid, if not now.
-    pub clock: Option<Timestamp>,
+    /// What the stages that run were given earlier.
+    pub pasts: BTreeMap<Stage, Past>,
 }
 
 /// Looks what a run without a network would lack; touches neither network nor guest. `pinned` is the digest of the ISO
@@ -163,9 +69,21 @@ pub fn missing(
             Stage::ALL.to_vec()
         }
     };
-    let mut receipts = Vec::new();
     for stage in stages {
-        receipts.extend(needs.receipt(stage)?);
+        if let Some(receipt) = needs.receipt(stage)? {
+            let clock = match dates::clock(&needs.kept, &receipt, needs.expires(stage), Timestamp::now()) {
+                Clock::Now => None,
+                Clock::At(time) => Some(time),
+                Clock::Never => {
+                    missing.things.push(format!(
+                        "lists of packages for the stage {stage} that are valid at the same time"
+                    ));
+                    None
+                }
+            };
+            let fetched = receipt.fetched;
+            missing.pasts.insert(stage, Past { fetched, clock });
+        }
         let (things, is_supposed) = needs.missing(stage)?;
         missing.things.extend(things);
         if is_supposed {
@@ -176,7 +94,6 @@ pub fn missing(
             );
         }
     }
-    missing.clock = dates::clock(&needs.kept, &receipts, Timestamp::now());
     Ok(missing)
 }
 
@@ -215,11 +132,16 @@ impl Creation<'_> {
         if let Some(doubt) = missing.doubt {
             self.host.events.warn(doubt);
         }
-        if let (Some(clock), Some(keeper)) = (missing.clock, &self.host.keeper) {
-            keeper.set_clock(clock);
-            self.host.events.warn(format!(
-                "apt would refuse the kept lists of packages by now: the guest's clock says {clock} while it fetches"
-            ));
+        for (stage, past) in &missing.pasts {
+            if let Some(clock) = past.clock {
+                self.host.events.warn(format!(
+                    "{stage}: apt would refuse the kept lists of packages by now: the guest's clock says {clock} while \
+                     it fetches"
+                ));
+            }
+        }
+        if let Some(keeper) = &self.host.keeper {
+            keeper.set_pasts(missing.pasts);
         }
         Ok(())
     }
@@ -232,12 +154,13 @@ impl Run<'_> {
             config, paths, host, ..
         } = self.creation;
         let Some(keeper) = &host.keeper else { return };
-        let fetched = keeper.take_fetched();
+        let (fetched, unkept) = (keeper.take_fetched(), keeper.take_unkept());
+        let is_known = !fetched.is_empty() || !unkept.is_empty();
         let needs = Needs::new(config, parts, &paths.cache);
         let kept = needs.receipt_of(stage).and_then(|name| match name {
             // A guest that was not led has fetched nothing that is known.
-            Some(name) if !fetched.is_empty() && !keeper.is_offline() => {
-                keeper.store().keep_receipt(&name, &Receipt { fetched })
+            Some(name) if is_known && !keeper.is_offline() => {
+                keeper.store().keep_receipt(&name, &Receipt { fetched, unkept })
             }
             _ => Ok(()),
         });

@@ -73,6 +73,11 @@ impl Input {
         self
     }
 
+    /// The packages that are pinned.
+    pub const fn pins(&self) -> Option<&Packages> {
+        self.packages.as_ref()
+    }
+
     /// What the stage reads, for its key. The proxy's address may hold a password: a hash keyed by `secret` stands for
     /// it.
     pub fn inputs(&self, secret: &[u8; 32]) -> Inputs {
@@ -92,8 +97,11 @@ impl Input {
     pub fn packages(&self) -> String {
         let options = self.args.chunks_exact(2);
         let wanted = options.filter(|option| matches!(option[0].as_str(), "--source" | "--repository" | "--key-url"));
+        let pins = self.packages.iter().flat_map(Packages::args);
         wanted
             .flatten()
+            .cloned()
+            .chain(pins)
             .fold(digest(SCRIPT.as_bytes()), |text, word| format!("{text} {word}"))
     }
 
@@ -193,6 +201,34 @@ mod tests {
         };
         let other = Input::new(&docker, &other, &guest()).unwrap();
         assert_ne!(inputs, other.inputs(&[1; 32]), "another password is another proxy");
+    }
+
+    #[test]
+    fn pinned_packages_are_others_than_those_of_today() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("provision.lock");
+        let network = Network {
+            snapshot_mirror: Some("http://snapshot.test/archive".into()),
+            ..Network::default()
+        };
+        let input = Input::new(&Docker::default(), &network, &guest()).unwrap();
+        let mut seen = std::collections::BTreeSet::from([input.packages()]);
+        for (time, version) in [
+            ("20260801T093000Z", "1"),
+            ("20260802T093000Z", "1"),
+            ("20260801T093000Z", "2"),
+        ] {
+            let text = format!(
+                "version = 1\nsnapshot = \"{time}\"\n[iso]\nname = \"a.iso\"\ndigest = \"sha512:{}\"\n\
+                 [packages.install]\n[packages.docker]\n\"docker.io\" = \"{version}\"\n[images]\n",
+                "0".repeat(128)
+            );
+            std::fs::write(&file, text).unwrap();
+            let lock = crate::pins::Lock::read(&file).unwrap();
+            let pins = lock.packages(&network, &guest()).unwrap();
+            seen.insert(input.clone().locked(pins).packages());
+        }
+        assert_eq!(seen.len(), 4, "{seen:?}");
     }
 
     /// Runs a function of the script, below `root` instead of `/`.

@@ -19,6 +19,11 @@ const AS_ROOT: &str = "if [ \"$(id -u)\" = 0 ]; then exec sh -s; else exec sudo 
 /// How long, in seconds on a real machine, the guest may take for it.
 const LIMIT: u64 = 120;
 
+/// What the user types in a guest that is led to a keeper that is gone.
+const TAKE_BACK: &str = "in the machine, `sudo nft delete table inet provision_keeper`, and \
+                         `sudo mv /etc/docker/daemon.json.provision /etc/docker/daemon.json && sudo systemctl reload \
+                         docker` where that file is, take it back";
+
 /// How many of what was missed are named.
 const NAMED: usize = 12;
 
@@ -47,9 +52,8 @@ pub fn around<T>(
     let Some(keeper) = &host.keeper else {
         return job(session);
     };
-    // What other machines fetched before is not this stage's.
-    drop((keeper.take_fetched(), keeper.take_missed()));
-    if let Err(error) = begin(host, keeper, session, engine) {
+    let clock = keeper.enter(stage);
+    if let Err(error) = begin(host, keeper, session, engine, clock) {
         host.cancel.check()?;
         let is_guests = Fault::of(&error).is_some_and(|fault| fault.cause == Cause::Guest);
         if keeper.is_offline() || !is_guests {
@@ -67,11 +71,17 @@ pub fn around<T>(
     let ended = run(&job, session, "end", &[]).context("taking back how the guest was led");
     match result {
         Ok(value) => ended.map(|()| value),
-        Err(error) => Err(explained(keeper, error)),
+        Err(error) => {
+            // The user may be left with this machine.
+            if let Err(ended) = ended {
+                host.events.warn(format!("{stage}: {ended:#}; {TAKE_BACK}"));
+            }
+            Err(explained(keeper, error))
+        }
     }
 }
 
-fn begin(host: &Host, keeper: &Keeper, session: &mut Session, engine: Engine) -> Result<()> {
+fn begin(host: &Host, keeper: &Keeper, session: &mut Session, engine: Engine, clock: Option<i64>) -> Result<()> {
     let json = match engine {
         Engine::None => None,
         Engine::Fetches => {
@@ -83,7 +93,7 @@ fn begin(host: &Host, keeper: &Keeper, session: &mut Session, engine: Engine) ->
         }
     };
     let job = Exec::new(AS_ROOT).limit(host.patience(LIMIT)).cancel(&host.cancel);
-    run(&job, session, "begin", &arguments(keeper.route(), keeper.clock(), json))
+    run(&job, session, "begin", &arguments(keeper.route(), clock, json))
 }
 
 fn arguments(route: &Route, clock: Option<i64>, engine: Option<String>) -> Vec<String> {
@@ -162,6 +172,9 @@ pub fn not_kept(missed: &[String]) -> Fault {
         .join("\n  ");
     Fault::new(Cause::Network, text).hint("`provision fetch`, or `provision create` without `--offline`, gets it")
 }
+
+#[cfg(test)]
+mod script;
 
 #[cfg(test)]
 mod tests {

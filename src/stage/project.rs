@@ -5,6 +5,7 @@ mod make;
 mod pinned;
 mod settle;
 
+pub use pinned::reference;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};

@@ -47,7 +47,10 @@ pub fn makes_a_machine(world: &World) {
     // What the guest is asked is asked in the same name space, since its ports are there.
     let look = "nft=$(\"$0\" exec --name cut-off -- sudo nft list tables) &&
          engine=$(\"$0\" exec --name cut-off -- cat /etc/docker/daemon.json) &&
-         traces=$(\"$0\" exec --name cut-off -- sudo grep -rIlE 'provision_keeper|192\\.0\\.2\\.80' /etc /home /root /usr/local /var/log /var/spool /var/tmp /tmp || true) &&
+         traces=$(\"$0\" exec --name cut-off -- sudo grep -rIlE 'provision_[k]eeper|192\\.0\\.2\\.80' /etc /home /root /usr/local /var/log /var/spool /var/tmp /tmp || true) &&
+         journal=$(\"$0\" exec --name cut-off -- sudo journalctl --no-pager --quiet) &&
+         [ -n \"$journal\" ] &&
+         ! printf '%s\\n' \"$journal\" | grep -E 'provision_[k]eeper' >&2 &&
          printf '%s\\n' \"nft: $nft\" \"engine: $engine\" \"traces: $traces\" >&2";
     let output = without_network(&mut world.command(&words), look);
     let said = String::from_utf8_lossy(&output.stderr);

@@ -1,6 +1,7 @@
 //! What may stay, and what an interruption leaves.
 
 use std::fs;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, SystemTime};
 
 use super::world::World;
@@ -64,6 +65,30 @@ fn what_a_killed_process_left_goes_and_what_is_written_stays() {
     assert_eq!(store.prune(Bound::default()).unwrap(), Size { files: 1, bytes: 4 });
     let (digest, _) = writing.finish().unwrap();
     assert!(store.has(&digest, Some(7)));
+}
+
+#[test]
+fn processes_that_prune_and_keep_at_the_same_time_do_not_disturb_each_other() {
+    let (world, keeping) = (World::new(), AtomicU8::new(2));
+    std::thread::scope(|scope| {
+        for who in 0..2u8 {
+            let (store, keeping) = (world.store(), &keeping);
+            scope.spawn(move || {
+                for number in 0..60u8 {
+                    keep(&store, &format!("{who} {number}"), &[who, number], 0);
+                }
+                keeping.fetch_sub(1, Ordering::SeqCst);
+            });
+        }
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while keeping.load(Ordering::SeqCst) > 0 {
+                    world.store().prune(Bound::default()).unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(world.blobs(), 120);
 }
 
 #[test]

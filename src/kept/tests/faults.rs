@@ -1,9 +1,8 @@
-//! Servers that misbehave, guests that ask for what is not theirs, and disks that are full.
+//! Servers that misbehave, and guests that ask for what is not theirs.
 
-use std::fs;
-
-use super::world::{World, get, raw};
-use crate::kept::Keeper;
+use super::world::{World, get, going_on, raw};
+use crate::kept::need::Receipt;
+use crate::kept::{Fetcher, Keeper};
 use crate::media::testing::{Flaw, Server};
 
 fn port_of(server: &Server) -> u16 {
@@ -41,13 +40,48 @@ fn what_has_no_length_is_passed_on_but_not_kept() {
 }
 
 #[test]
+fn what_was_given_and_not_kept_is_missing_until_it_is_kept() {
+    let (world, server) = (World::new(), Server::start());
+    let port = port_of(&server);
+    server.put("/debian/a", vec![b'x'; 1000]);
+    server.put("/debian/b", "b");
+    server.put("/debian/own", "own");
+    server.spoil("/debian/a", [vec![Flaw::NoLength]]);
+    let keeper = world.online(port);
+    for path in ["/debian/a", "/debian/b", "/debian/none"] {
+        get(&keeper, port, path);
+    }
+    let own = "Authorization: Basic eA==\r\nConnection: close";
+    raw(
+        &keeper,
+        &format!("GET /debian/own HTTP/1.1\r\nHost: 10.0.2.2:{port}\r\n{own}\r\n\r\n"),
+    );
+    let receipt = Receipt {
+        fetched: keeper.take_fetched(),
+        unkept: keeper.take_unkept(),
+    };
+    let address = format!("http://10.0.2.2:{port}/debian/a");
+    let lost = format!("http://10.0.2.2:{port}/debian/own");
+    assert_eq!(receipt.missing(&world.store()), [address.as_str(), lost.as_str()]);
+    assert_eq!(receipt.fetched.len(), 1);
+    let read: Receipt = serde_json::from_value(serde_json::json!({ "fetched": receipt.fetched })).unwrap();
+    assert!(
+        read.missing(&world.store()).is_empty(),
+        "receipts of earlier versions are read"
+    );
+    Fetcher::new(&keeper, &going_on()).unwrap().address(&address).unwrap();
+    assert_eq!(receipt.missing(&world.store()), [lost], "the first was kept later");
+}
+
+#[test]
 fn content_that_its_address_contradicts_never_comes_whole() {
     let (world, server) = (World::new(), Server::start());
     let port = port_of(&server);
     let path = format!("/debian/by-hash/SHA256/{}", "a".repeat(64));
     server.put(&path, vec![b'x'; 1000]);
     let answer = get(&world.online(port), port, &path);
-    assert!(!answer.ends_with('x'), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 200") && !answer.ends_with('x'), "{answer}");
+    assert_eq!(server.asked().len(), 1);
     assert_eq!(world.blobs(), 0);
 }
 
@@ -122,10 +156,12 @@ fn requests_that_are_two_are_refused() {
     );
     raw(&keeper, &smuggled);
     let asked = server.asked();
-    let smuggled = asked.iter().filter(|asked| {
-        asked.headers.contains_key("transfer-encoding") && asked.headers.contains_key("content-length")
-    });
-    assert_eq!(smuggled.count(), 0, "{asked:?}");
+    let [asked] = asked.as_slice() else {
+        panic!("one request comes through: {asked:?}");
+    };
+    assert_eq!(asked.target, "/debian/a");
+    let has = |name| asked.headers.contains_key(name);
+    assert!(has("transfer-encoding") && !has("content-length"), "{asked:?}");
 }
 
 #[test]
@@ -162,40 +198,36 @@ fn the_proxys_password_is_asked_for() {
     assert_eq!(server.asked()[0].headers["proxy-authorization"], "Basic dXNlcjpwQHNz");
 }
 
-/// Runs `job` with a store on a file system of 1 MB.
-fn on_a_small_disk(job: impl FnOnce(&World)) {
-    let world = World::new();
-    let at = world.folder.path().join("kept");
-    fs::create_dir(&at).unwrap();
-    let mounted = std::process::Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=1M", "none"])
-        .arg(&at)
-        .status();
-    // Only root may, and only root cleans up: others see it in the whole-program tests.
-    if !mounted.is_ok_and(|status| status.success()) {
-        return;
-    }
-    job(&world);
-    let unmounted = std::process::Command::new("umount").arg("-l").arg(&at).status();
-    assert!(unmounted.unwrap().success());
-}
-
 #[test]
-fn a_full_disk_keeps_nothing_and_stops_nobody() {
-    on_a_small_disk(|world| {
-        let server = Server::start();
-        let port = port_of(&server);
-        server.put("/debian/small.deb", vec![1; 1000]);
-        server.put("/debian/large.deb", vec![2; 3_000_000]);
-        let keeper = world.online(port);
-        get(&keeper, port, "/debian/small.deb");
-        assert!(get(&keeper, port, "/debian/large.deb").len() > 3_000_000);
-        assert!(get(&keeper, port, "/debian/large.deb").len() > 3_000_000);
-        assert_eq!(world.warnings().len(), 1, "{:?}", world.warnings());
-        assert_eq!(world.blobs(), 1);
-        drop(keeper);
-        assert!(get(&world.offline(), port, "/debian/small.deb").starts_with("HTTP/1.1 200"));
+fn the_proxys_refusal_is_the_answer() {
+    use std::io::{Read as _, Write as _};
+    let world = World::new();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let keeper = world.through_proxy(&format!("http://10.0.2.2:{port}"));
+    let ask = "CONNECT example.org:443 HTTP/1.1\r\nHost: example.org:443\r\nConnection: close\r\n\r\n";
+    let proxy = std::thread::spawn(move || {
+        for answer in ["HTTP/1.1 403 Forbidden\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\nthrough"] {
+            let (mut asked, _) = listener.accept().unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                asked.read_exact(&mut byte).unwrap();
+                head.extend(byte);
+            }
+            asked.write_all(answer.as_bytes()).unwrap();
+        }
     });
+    let answer = raw(&keeper, ask);
+    assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+    let answer = raw(&keeper, ask);
+    assert!(
+        answer.starts_with("HTTP/1.1 200") && answer.ends_with("through"),
+        "{answer}"
+    );
+    proxy.join().unwrap();
+    let answer = raw(&keeper, ask);
+    assert!(answer.starts_with("HTTP/1.1 502"), "nobody listens any more: {answer}");
 }
 
 #[test]

@@ -115,6 +115,20 @@ fn an_image_is_fetched_without_a_guest() {
 }
 
 #[test]
+fn an_image_comes_through_where_nothing_can_be_kept() {
+    let (world, folder) = (World::new(), tempfile::tempdir().unwrap());
+    let server = registry(folder.path());
+    // No folder can be made there, whoever tries.
+    fs::write(world.folder.path().join("kept"), "a file").unwrap();
+    let online = world.online(server.port);
+    pull(&online, "tiny:1").unwrap();
+    assert_eq!(world.warnings().len(), 1, "{:?}", world.warnings());
+    let unkept = online.take_unkept();
+    assert!(unkept.contains("docker.io/library/tiny:1"), "{unkept:?}");
+    assert!(online.take_fetched().is_empty());
+}
+
+#[test]
 fn a_layer_that_is_not_what_it_should_be_is_not_kept() {
     let (world, folder) = (World::new(), tempfile::tempdir().unwrap());
     let server = registry(folder.path());

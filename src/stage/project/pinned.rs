@@ -44,9 +44,14 @@ pub fn pull(host: &Host, session: &mut Session, images: &Images) -> Result<()> {
     Ok(())
 }
 
+/// How the image is pulled that `name` meant when it was pinned.
+pub fn reference(name: &str, digest: &str) -> String {
+    format!("{}@{digest}", repository(name))
+}
+
 /// What brings one image. One without a tag is found by its digest alone.
 fn commands(name: &str, digest: &str) -> Result<String> {
-    let reference = format!("{}@{digest}", repository(name));
+    let reference = reference(name, digest);
     let pull = ssh::quote(&["docker", "pull", "--quiet", &reference])?;
     if repository(name) == name {
         return Ok(pull);
