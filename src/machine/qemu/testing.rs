@@ -16,6 +16,9 @@ use crate::wait::Wait;
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
+/// How long a condition may take that is sure to come: long, since the host may be busy.
+const PATIENCE: Duration = Duration::from_secs(600);
+
 /// Does nothing, and does not hear the power button.
 pub(crate) const DEAF: &[u8] = &[
     0xfa, //       cli
@@ -245,5 +248,7 @@ fn make_disk(code: &[u8], folder: &Path, disk: &Path) {
 
 /// Waits until `condition` holds.
 pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    Wait::new(what, LIMIT).until(|| Ok(condition().then_some(()))).unwrap();
+    Wait::new(what, PATIENCE)
+        .until(|| Ok(condition().then_some(())))
+        .unwrap();
 }

@@ -43,7 +43,7 @@ fn iso(world: &World) -> PathBuf {
     let make = CommandLine::new("xorriso", ["-as", "mkisofs", "-quiet", "-r", "-o"])
         .arg(&iso)
         .arg(&tree);
-    process::run(&make, Duration::from_secs(60), &Cancel::default()).unwrap();
+    process::run(&make, Duration::from_secs(300), &Cancel::default()).unwrap();
     iso
 }
 
@@ -255,7 +255,7 @@ fn a_start_without_the_kernel_driver_says_so() {
     let line = world
         .vbox
         .headless(arguments::headless(&disks::settings(&folder).unwrap()));
-    let finished = process::run_any(&line, Duration::from_secs(60), &Cancel::default()).unwrap();
+    let finished = process::run_any(&line, Duration::from_secs(300), &Cancel::default()).unwrap();
     assert!(!finished.status.success());
     let said = String::from_utf8_lossy(&finished.stderr).into_owned() + &String::from_utf8_lossy(&finished.stdout);
     let fault = hints::fault("VBoxHeadless", &logs::with_reason(said, &folder), false);
