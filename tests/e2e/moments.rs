@@ -63,7 +63,8 @@ pub fn boots_when_its_memory_does_not_fit(world: &World) {
 pub fn keeps_snapshots(world: &World) {
     let boot = boot_id(world);
     world.guest(
-        "echo one > ~/data/state; (echo $$ > /tmp/pid; exec sleep 100000) > /dev/null 2>&1 < /dev/null & sleep 1",
+        "echo one > ~/data/state; setsid sh -c 'echo $$ > /tmp/pid; exec sleep 100000' > /dev/null 2>&1 < /dev/null & \
+         until [ -s /tmp/pid ]; do sleep 0.1; done",
     );
     world.text(&["snapshot", "one"]);
     world.guest("echo two > ~/data/state; kill $(cat /tmp/pid)");
