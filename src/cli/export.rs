@@ -98,6 +98,7 @@ impl Args {
             force: self.force,
             seal: host.as_ref(),
             image: self.image.as_deref(),
+            paths: &app.paths,
             events: &app.events,
             cancel: &app.cancel,
         })?;

@@ -33,12 +33,12 @@ pub struct Place {
 }
 
 impl Place {
-    /// Takes the place `target` for an image of `format`.
+    /// Takes the place `target` for an image of `format`, which may not lie in one of the program's `own` folders.
     ///
     /// # Errors
     /// A [`Cause::Usage`] fault when there is no such folder, or something is there already that may not be replaced;
     /// [`Cause::Busy`] when another export writes there.
-    pub fn take(target: &Path, format: Format, force: bool) -> Result<Self> {
+    pub fn take(target: &Path, format: Format, force: bool, own: &[&Path]) -> Result<Self> {
         let target = std::path::absolute(target).context("finding the output's folder")?;
         let (Some(folder), Some(name)) = (target.parent(), target.file_name()) else {
             bail!(Fault::new(
@@ -50,6 +50,9 @@ impl Place {
             let message = format!("there is no folder {}", folder.display());
             bail!(Fault::new(Cause::Usage, message).hint("make it, or choose another `--output`"));
         }
+        refuse_own(folder, own)?;
+        // Before anything is made beside it, and again once nobody else writes there.
+        refuse_what_is_there(&target, format, force)?;
         let (folder, name) = (folder.to_owned(), name.to_owned());
         let work = folder.join(affixed(".", &name, ".partial"));
         match std::fs::DirBuilder::new().mode(0o700).create(&work) {
@@ -70,7 +73,7 @@ impl Place {
             _lock: lock,
         };
         place.sweep()?;
-        place.refuse_what_is_there(format, force)?;
+        refuse_what_is_there(&place.target, format, force)?;
         Ok(place)
     }
 
@@ -81,25 +84,6 @@ impl Place {
             if path.is_dir() {
                 Home::of_stage(&path).end()?;
                 fs::remove_dir_all(&path)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn refuse_what_is_there(&self, format: Format, force: bool) -> Result<()> {
-        let mut there = vec![self.target.clone()];
-        if format == Format::Containerdisk {
-            there.push(self.manifest());
-        }
-        for path in there.iter().filter(|path| path.symlink_metadata().is_ok()) {
-            if !force {
-                let message = format!("{} is there already", path.display());
-                bail!(Fault::new(Cause::Usage, message).hint("`--force` replaces it; `--output` names another place"));
-            }
-            // Nobody means a folder with other things in it.
-            if path.is_dir() && !path.join(OCI_MARK).is_file() {
-                let message = format!("{} is a folder that no export has made", path.display());
-                bail!(Fault::new(Cause::Usage, message).hint("name a file in it"));
             }
         }
         Ok(())
@@ -117,8 +101,7 @@ impl Place {
 
     /// Where a containerdisk's manifest comes.
     pub fn manifest(&self) -> PathBuf {
-        let name = self.target.file_name().unwrap_or_default();
-        self.folder.join(affixed("", name, ".yaml"))
+        manifest(&self.target)
     }
 
     /// Whether the target is to be one archive.
@@ -171,6 +154,59 @@ impl Drop for Place {
     }
 }
 
+/// Refuses a place among the program's own files: a machine's disk would be one.
+fn refuse_own(folder: &Path, own: &[&Path]) -> Result<()> {
+    let folder = fs::canonicalize(folder)?;
+    // One that is not there holds nothing.
+    let own = own.iter().filter_map(|own| fs::canonicalize(own).ok());
+    let Some(own) = own.into_iter().find(|own| folder.starts_with(own)) else {
+        return Ok(());
+    };
+    let message = format!("{} is this program's own: no image is written there", own.display());
+    bail!(Fault::new(Cause::Usage, message).hint("`--output` names another place"))
+}
+
+/// Refuses what `--force` was not given for, and what nobody means by it: devices, links, folders of other things.
+fn refuse_what_is_there(target: &Path, format: Format, force: bool) -> Result<()> {
+    let manifest = (format == Format::Containerdisk).then(|| manifest(target));
+    for path in [Some(target.to_owned()), manifest.clone()].into_iter().flatten() {
+        let Ok(data) = path.symlink_metadata() else { continue };
+        let what = if data.is_dir() && (Some(&path) == manifest.as_ref() || !is_image_layout(&path)) {
+            Some("a folder that no export has made")
+        } else if !data.is_dir() && !data.is_file() {
+            Some("no plain file")
+        } else {
+            None
+        };
+        if let Some(what) = what {
+            let message = format!("{} is {what}: it is not replaced", path.display());
+            bail!(Fault::new(Cause::Usage, message).hint("`--output` names another place"));
+        }
+        if !force {
+            let message = format!("{} is there already", path.display());
+            bail!(Fault::new(Cause::Usage, message).hint("`--force` replaces it; `--output` names another place"));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a folder is an OCI image layout and holds nothing else.
+fn is_image_layout(folder: &Path) -> bool {
+    let is_of_it = |entry: std::io::Result<std::fs::DirEntry>| {
+        entry.is_ok_and(|entry| {
+            [OCI_MARK, "index.json", "blobs"]
+                .iter()
+                .any(|name| entry.file_name() == *name)
+        })
+    };
+    folder.join(OCI_MARK).is_file() && std::fs::read_dir(folder).is_ok_and(|mut entries| entries.all(is_of_it))
+}
+
+/// Where the manifest of the containerdisk `target` comes.
+fn manifest(target: &Path) -> PathBuf {
+    target.with_file_name(affixed("", target.file_name().unwrap_or_default(), ".yaml"))
+}
+
 fn affixed(before: &str, name: &std::ffi::OsStr, after: &str) -> OsString {
     let mut affixed = OsString::from(before);
     affixed.push(name);
@@ -191,10 +227,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join("a.qcow2");
         std::fs::write(&target, "old").unwrap();
-        let refused = Place::take(&target, Format::Qcow2, false).unwrap_err();
+        let refused = Place::take(&target, Format::Qcow2, false, &[]).unwrap_err();
         assert_eq!(cause(&refused), Cause::Usage);
         assert!(Fault::of(&refused).unwrap().hint.as_ref().unwrap().contains("--force"));
-        let place = Place::take(&target, Format::Qcow2, true).unwrap();
+        let place = Place::take(&target, Format::Qcow2, true, &[]).unwrap();
         let made = place.room("image").unwrap().join("disk");
         std::fs::write(&made, "new").unwrap();
         assert_eq!(std::fs::read(&target).unwrap(), b"old");
@@ -211,16 +247,47 @@ mod tests {
         let target = folder.path().join("photos");
         std::fs::create_dir(&target).unwrap();
         std::fs::write(target.join("cat"), "").unwrap();
-        let refused = Place::take(&target, Format::Containerdisk, true).unwrap_err();
-        assert_eq!(cause(&refused), Cause::Usage);
         std::fs::write(target.join(OCI_MARK), "{}").unwrap();
-        let place = Place::take(&target, Format::Containerdisk, true).unwrap();
+        let refused = Place::take(&target, Format::Containerdisk, true, &[]).unwrap_err();
+        assert_eq!(cause(&refused), Cause::Usage);
+        std::fs::rename(target.join("cat"), target.join("index.json")).unwrap();
+        let place = Place::take(&target, Format::Containerdisk, true, &[]).unwrap();
         let made = place.made();
         std::fs::create_dir(&made).unwrap();
         std::fs::write(made.join("new"), "").unwrap();
         place.publish(&made, None).unwrap();
         drop(place);
-        assert!(target.join("new").exists() && !target.join("cat").exists());
+        assert!(target.join("new").exists() && !target.join("index.json").exists());
+    }
+
+    #[test]
+    fn neither_devices_nor_links_nor_own_files_are_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        // A socket stands for all that is neither file nor folder.
+        let _socket = std::os::unix::net::UnixListener::bind(path("socket")).unwrap();
+        std::fs::write(path("file"), "mine").unwrap();
+        std::os::unix::fs::symlink("file", path("link")).unwrap();
+        std::os::unix::fs::symlink("nothing", path("dangling")).unwrap();
+        std::fs::create_dir_all(path("disk.yaml")).unwrap();
+        std::fs::create_dir_all(path("data/machines/m")).unwrap();
+        std::os::unix::fs::symlink("data/machines/m", path("other-way")).unwrap();
+        let before = std::fs::read_dir(folder.path()).unwrap().count();
+        let (data, cache) = (path("data"), path("no-cache"));
+        for (name, format) in [
+            ("socket", Format::Raw),
+            ("link", Format::Raw),
+            ("dangling", Format::Raw),
+            ("disk", Format::Containerdisk),
+            ("data/machines/m/disk.qcow2", Format::Qcow2),
+            ("other-way/new.qcow2", Format::Qcow2),
+        ] {
+            let refused = Place::take(&path(name), format, true, &[&cache, &data]).unwrap_err();
+            assert_eq!(cause(&refused), Cause::Usage, "{name}: {refused}");
+        }
+        assert!(path("link").is_symlink() && path("dangling").is_symlink());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), before);
+        assert_eq!(std::fs::read_dir(path("data/machines/m")).unwrap().count(), 0);
     }
 
     #[test]
@@ -230,9 +297,9 @@ mod tests {
         let left = folder.path().join(".a.ova.partial/image");
         std::fs::create_dir_all(&left).unwrap();
         std::fs::write(left.join("disk"), "half").unwrap();
-        let place = Place::take(&target, Format::Ova, false).unwrap();
+        let place = Place::take(&target, Format::Ova, false, &[]).unwrap();
         assert!(!left.exists());
-        let refused = Place::take(&target, Format::Ova, false).unwrap_err();
+        let refused = Place::take(&target, Format::Ova, false, &[]).unwrap_err();
         assert_eq!(cause(&refused), Cause::Busy);
         drop(place);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
@@ -240,7 +307,7 @@ mod tests {
 
     #[test]
     fn a_folder_that_is_not_there_is_told() {
-        let refused = Place::take(Path::new("/nowhere/a.ova"), Format::Ova, false).unwrap_err();
+        let refused = Place::take(Path::new("/nowhere/a.ova"), Format::Ova, false, &[]).unwrap_err();
         assert_eq!(cause(&refused), Cause::Usage);
     }
 }
