@@ -82,6 +82,7 @@ enum Image {
 pub fn import(wanted: &Import<'_>) -> Result<(Instance, Record)> {
     let start = Instant::now();
     let image = kind(wanted.file)?;
+    let identity = wanted.identity.map(Identity::load_given).transpose()?;
     let hypervisor = engine::program(
         wanted.program,
         AcceleratorChoice::default(),
@@ -111,7 +112,7 @@ pub fn import(wanted: &Import<'_>) -> Result<(Instance, Record)> {
         instance: &instance,
         _lock: lock,
     };
-    let record = make(wanted, &image, &instance, &work.dir, hypervisor)?;
+    let record = make(wanted, &image, identity, &work, hypervisor)?;
     drop(work);
     wanted.events.emit(Event::StageDone {
         stage: Stage::Import,
@@ -201,10 +202,11 @@ fn refuse_what_is_there(instance: &Instance, before: Option<&Record>, force: boo
 fn make(
     wanted: &Import<'_>,
     image: &Image,
-    instance: &Instance,
-    work: &Path,
+    identity: Option<Identity>,
+    work: &Work<'_>,
     hypervisor: Hypervisor,
 ) -> Result<Record> {
+    let (instance, work) = (work.instance, work.dir.as_path());
     let driver = hypervisor.driver();
     let (events, file) = (wanted.events, wanted.file);
     let described;
@@ -232,8 +234,8 @@ fn make(
     let (made, name) = (driver.disk_in(work), instance.name.to_string());
     driver.adopt(&converted, &made, &name)?;
     let login = login(wanted, described.as_ref())?;
-    let identity = match wanted.identity {
-        Some(folder) => Identity::load(folder)?,
+    let identity = match identity {
+        Some(identity) => identity,
         None => Identity::load_or_create(&wanted.paths.identity(login.as_str()), true)?,
     };
     // What a descriptor asks for counts where a user could, too.

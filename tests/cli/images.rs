@@ -296,6 +296,61 @@ fn what_is_there_stays() {
 }
 
 #[test]
+fn exports_spare_what_is_no_plain_file_and_the_machines() {
+    let place = Place::with_machine(b"x");
+    let disk = place.disk("m");
+    let before = fs::read(&disk).unwrap();
+    let export = |output: &str| {
+        let args = [
+            "export", "--force", "--name", "m", "--format", "raw", "--output", output,
+        ];
+        args.map(str::to_owned)
+    };
+    std::os::unix::fs::symlink(&disk, place.path("out/link")).unwrap();
+    let fifo = Command::new("mkfifo").arg(place.path("out/fifo")).status().unwrap();
+    assert!(fifo.success());
+    for (output, said) in [
+        ("link", "no plain file"),
+        ("fifo", "no plain file"),
+        (disk.to_str().unwrap(), "own"),
+        (place.path("cache/v1/m.img").to_str().unwrap(), "own"),
+    ] {
+        let args = export(output);
+        place.fails(&args.each_ref().map(String::as_str), 2, said);
+    }
+    assert_eq!(fs::read(&disk).unwrap(), before);
+    assert_eq!(place.out(), ["fifo", "link"]);
+}
+
+#[test]
+fn keys_that_cannot_be_used_are_told_before_anything_is_made() {
+    let place = Place::new();
+    let image = place.image("a.qcow2", b"x");
+    fs::create_dir(place.path("empty")).unwrap();
+    fs::create_dir(place.path("half")).unwrap();
+    fs::write(place.path("half/id_ed25519"), "x").unwrap();
+    for (folder, said) in [
+        ("none", "there is no folder"),
+        ("empty", "holds no keys"),
+        ("half", "cannot be used"),
+    ] {
+        let folder = place.path(folder);
+        let args = [
+            "import",
+            image.to_str().unwrap(),
+            "--name",
+            "m",
+            "--login",
+            "jdoe",
+            "--identity",
+            folder.to_str().unwrap(),
+        ];
+        place.fails(&args, 2, said);
+        assert!(!place.path("data").exists() && folder.exists() == (said != "there is no folder"));
+    }
+}
+
+#[test]
 fn images_that_would_read_other_files_are_refused() {
     let place = Place::new();
     let base = place.image("base.qcow2", &noise(MIB));
