@@ -90,6 +90,10 @@ pub struct Exported {
 /// # Errors
 /// When the output exists, space is short, the guest cannot be sealed, `qemu-img` fails, or the user interrupts.
 pub fn export(wanted: &Export<'_>) -> Result<Exported> {
+    write(wanted).map_err(|error| Cancel::in_vain(error, "no image was written"))
+}
+
+fn write(wanted: &Export<'_>) -> Result<Exported> {
     let start = Instant::now();
     let own = [wanted.paths.cache.as_path(), wanted.paths.machines.as_path()];
     let place = Place::take(wanted.output, wanted.format, wanted.force, &own)?;

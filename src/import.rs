@@ -112,7 +112,8 @@ pub fn import(wanted: &Import<'_>) -> Result<(Instance, Record)> {
         instance: &instance,
         _lock: lock,
     };
-    let record = make(wanted, &image, identity, &work, hypervisor)?;
+    let record = make(wanted, &image, identity, &work, hypervisor)
+        .map_err(|error| Cancel::in_vain(error, "no machine was made"))?;
     drop(work);
     wanted.events.emit(Event::StageDone {
         stage: Stage::Import,
@@ -314,13 +315,21 @@ fn login(wanted: &Import<'_>, described: Option<&ovf::Described>) -> Result<Logi
     })
 }
 
+/// The error of an image that could not be read. Whoever asks to stop says nothing of the image.
+fn unreadable(error: anyhow::Error, damaged: Fault) -> anyhow::Error {
+    match Fault::of(&error) {
+        Some(fault) if fault.cause == Cause::Interrupted => error,
+        _ => error.context(damaged),
+    }
+}
+
 fn convert(wanted: &Import<'_>, disk: &Path, kind: Kind, made: &Path, format: ImageFormat) -> Result<()> {
     header::require_alone(disk, kind)?;
     let damaged = || Fault::new(Cause::Verification, format!("{} is damaged", wanted.file.display()));
     if !convert::is_sound(disk, kind.driver(), wanted.cancel)? {
         bail!(damaged());
     }
-    let parts = convert::map(disk, kind.driver(), wanted.cancel).with_context(damaged)?;
+    let parts = convert::map(disk, kind.driver(), wanted.cancel).map_err(|error| unreadable(error, damaged()))?;
     let folder = made.parent().unwrap_or(made);
     host::disk::require(folder, convert::in_blocks(&parts, format.unit()) + TABLES)?;
     let total = convert::data(&parts);
