@@ -492,6 +492,41 @@ fn a_killed_import_is_swept_by_the_next() {
 }
 
 #[test]
+fn a_damaged_record_is_listed_and_can_be_destroyed() {
+    let place = Place::with_machine(b"x");
+    place.succeeds(&[
+        "import",
+        place.path("a.qcow2").to_str().unwrap(),
+        "--name",
+        "n",
+        "--login",
+        "jdoe",
+    ]);
+    fs::write(place.path("data/machines/m/machine.json"), "{").unwrap();
+    let listed = place.succeeds(&["list"]);
+    let line = |name: &str| listed.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
+    assert!(
+        line("m ").contains("damaged") && line("n ").contains("stopped"),
+        "{listed}"
+    );
+    let listed = place.json(&["list"]);
+    assert!(listed.to_string().contains(r#""state":"damaged""#), "{listed}");
+    assert!(place.succeeds(&["cache", "ls"]).contains("machine n"));
+    for command in ["status", "start", "credentials"] {
+        place.fails(&[command, "--name", "m"], 1, "provision destroy --name m");
+    }
+    // What it needs is not known.
+    place.fails(&["cache", "prune"], 1, "damaged");
+    place.succeeds(&["destroy", "--name", "m", "--yes"]);
+    assert!(!place.path("data/machines/m").exists());
+    place.succeeds(&["cache", "prune"]);
+    place.fails(&["destroy", "--name", "m", "--yes"], 2, "no machine");
+    assert!(!place.path("data/machines/m").exists());
+    place.succeeds(&["destroy", "--name", "n", "--yes"]);
+    place.fails(&["status"], 2, "no machine yet");
+}
+
+#[test]
 fn an_imported_machine_is_a_machine() {
     let place = Place::with_machine(b"x");
     assert!(place.succeeds(&["list"]).contains("imported"));
