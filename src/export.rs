@@ -6,6 +6,7 @@ mod oci;
 mod ova;
 mod ovf;
 mod place;
+mod reference;
 mod seal;
 mod source;
 mod stream;
@@ -19,6 +20,8 @@ use serde::Serialize;
 
 pub use self::format::Format;
 use self::place::Place;
+pub use self::place::is_partial;
+pub use self::reference::image as image_name;
 pub use self::source::Source;
 use self::stream::Told;
 use crate::cancel::Cancel;

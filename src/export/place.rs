@@ -23,6 +23,12 @@ pub const OCI_MARK: &str = "oci-layout";
 
 const LOCK: &str = "lock";
 
+/// Whether `path` is a folder in which an export works, or worked until it was killed.
+pub fn is_partial(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.starts_with('.') && name.ends_with(".partial") && path.join(LOCK).is_file()
+}
+
 /// A target that nobody else writes to.
 #[derive(Debug)]
 pub struct Place {
