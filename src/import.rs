@@ -155,7 +155,12 @@ fn kind(file: &Path) -> Result<Image> {
         }
     };
     if !file.is_file() {
-        bail!(Fault::new(Cause::Usage, format!("there is no file {}", file.display())));
+        let message = if file.exists() {
+            format!("{} is no plain file", file.display())
+        } else {
+            format!("there is no file {}", file.display())
+        };
+        bail!(Fault::new(Cause::Usage, message).hint("name the image: an .ova, .qcow2 or .vdi"));
     }
     Ok(image)
 }

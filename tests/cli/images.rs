@@ -492,6 +492,41 @@ fn a_killed_import_is_swept_by_the_next() {
 }
 
 #[test]
+fn arguments_that_cannot_be_meant_are_refused() {
+    let place = Place::with_machine(b"x");
+    let image = place.path("a.qcow2");
+    let image = image.to_str().unwrap();
+    fs::create_dir(place.path("out/dir.qcow2")).unwrap();
+    let fifo = Command::new("mkfifo")
+        .arg(place.path("out/fifo.qcow2"))
+        .status()
+        .unwrap();
+    assert!(fifo.success());
+    for (line, said) in [
+        (
+            &format!("import {image} --name n --https-port 2222 --ssh-port 2222")[..],
+            "https already",
+        ),
+        (&format!("import {image} --name n --memory 17T"), "at most 16T"),
+        ("import dir.qcow2 --name n", "no plain file"),
+        ("import fifo.qcow2 --name n", "no plain file"),
+        ("export --name m --format qcow2 --image a/b", "no manifest"),
+        ("export --name m --format containerdisk --image A", "lower-case"),
+        ("reset --name m", "was imported"),
+        ("logs --name m", "logs its console alone"),
+    ] {
+        place.fails(&line.split(' ').collect::<Vec<_>>(), 2, said);
+    }
+    assert!(!place.path("data/machines/n").exists());
+    let output = place.run(&["destroy", "--name", "m", "--yes"]);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        stderr.contains("m is deleted") && !stderr.contains("checkpoints"),
+        "{stderr}"
+    );
+}
+
+#[test]
 fn a_damaged_record_is_listed_and_can_be_destroyed() {
     let place = Place::with_machine(b"x");
     place.succeeds(&[
@@ -509,8 +544,8 @@ fn a_damaged_record_is_listed_and_can_be_destroyed() {
         line("m ").contains("damaged") && line("n ").contains("stopped"),
         "{listed}"
     );
-    let listed = place.json(&["list"]);
-    assert!(listed.to_string().contains(r#""state":"damaged""#), "{listed}");
+    let listed = place.succeeds(&["--json", "list"]);
+    assert!(listed.contains(r#""state":"damaged""#), "{listed}");
     assert!(place.succeeds(&["cache", "ls"]).contains("machine n"));
     for command in ["status", "start", "credentials"] {
         place.fails(&[command, "--name", "m"], 1, "provision destroy --name m");

@@ -72,6 +72,8 @@ pub struct Contents {
     pub things: Vec<Thing>,
     /// Who uses it.
     pub machines: Vec<Machine>,
+    /// What the sum of all is called.
+    pub sum: &'static str,
     /// When it was looked at.
     pub now: Timestamp,
 }
@@ -101,6 +103,7 @@ impl Contents {
         let mut contents = Self {
             things: Vec::new(),
             machines: Vec::new(),
+            sum: "total in the cache",
             now: Timestamp::now(),
         };
         contents.add_isos(media::list(&app.paths.isos())?);
