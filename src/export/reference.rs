@@ -110,7 +110,7 @@ mod tests {
             ("a___b", "lower-case"),
             ("a._b", "lower-case"),
             ("-a", "lower-case"),
-            ("https://example.org/m", "lower-case"),
+            ("https://example.org/m", "no registry"),
             ("m\nkind: Secret", "lower-case"),
             ("ex_ample.org/m", "no registry"),
             ("example.org:port/m", "no registry"),
