@@ -464,6 +464,44 @@ fn an_interrupted_export_leaves_nothing_and_a_killed_one_is_swept() {
 }
 
 #[test]
+fn an_interrupted_import_says_so_and_begins_anew() {
+    use std::os::unix::process::CommandExt as _;
+    let place = Place::new();
+    let image = place.image("a.qcow2", &noise(96 * MIB));
+    for moment in ["becomes the machine", "converting"] {
+        let mut child = place
+            .command(&[
+                "--json",
+                "import",
+                image.to_str().unwrap(),
+                "--name",
+                "m",
+                "--login",
+                "jdoe",
+            ])
+            .stdout(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap())
+            .lines()
+            .map_while(Result::ok);
+        assert!(lines.any(|line| line.contains(moment)), "{moment} never came");
+        // As a terminal does: what it has started gets the signal, too.
+        let group = format!("-{}", child.id());
+        let status = Command::new("kill").args(["-INT", "--", &group]).status();
+        assert!(status.unwrap().success());
+        let last = lines.last().unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(130), "{moment}: {last}");
+        assert!(
+            last.contains("begins anew") && !last.contains("goes on"),
+            "{moment}: {last}"
+        );
+        assert!(!place.path("data/machines/m").exists());
+    }
+}
+
+#[test]
 fn a_killed_import_is_swept_by_the_next() {
     let place = Place::new();
     let image = place.image("a.qcow2", &noise(96 * MIB));
