@@ -176,7 +176,7 @@ fn sweep(paths: &Paths, but: &Instance) -> Result<()> {
             continue;
         };
         let instance = Instance::new(paths, &name);
-        let is_left = instance.work_dir(Stage::Import).exists() && instance.record()?.is_none();
+        let is_left = instance.work_dir(Stage::Import).exists() && matches!(instance.record(), Ok(None));
         if is_left
             && instance.name != but.name
             && let Ok(_lock) = instance.lock()

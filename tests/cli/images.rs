@@ -576,6 +576,16 @@ fn a_damaged_record_is_listed_and_can_be_destroyed() {
         "jdoe",
     ]);
     fs::write(place.path("data/machines/m/machine.json"), "{").unwrap();
+    // Another import does not ask what it is.
+    fs::create_dir_all(place.path("data/machines/m/work/import")).unwrap();
+    place.succeeds(&[
+        "import",
+        place.path("a.qcow2").to_str().unwrap(),
+        "--name",
+        "o",
+        "--login",
+        "jdoe",
+    ]);
     let listed = place.succeeds(&["list"]);
     let line = |name: &str| listed.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
     assert!(
@@ -596,6 +606,7 @@ fn a_damaged_record_is_listed_and_can_be_destroyed() {
     place.fails(&["destroy", "--name", "m", "--yes"], 2, "no machine");
     assert!(!place.path("data/machines/m").exists());
     place.succeeds(&["destroy", "--name", "n", "--yes"]);
+    place.succeeds(&["destroy", "--name", "o", "--yes"]);
     place.fails(&["status"], 2, "no machine yet");
 }
 
