@@ -7,6 +7,7 @@ mod ova;
 mod ovf;
 mod place;
 mod reference;
+mod replace;
 mod seal;
 mod source;
 mod stream;
