@@ -49,6 +49,16 @@ impl Cancel {
         self.0.load(Ordering::SeqCst)
     }
 
+    /// The error of work of which nothing stays when it is interrupted: `nothing` says so.
+    pub fn in_vain(error: anyhow::Error, nothing: &str) -> anyhow::Error {
+        match Fault::of(&error) {
+            Some(fault) if fault.cause == Cause::Interrupted => Fault::new(Cause::Interrupted, fault.message.clone())
+                .hint(format!("{nothing}; the same command begins anew"))
+                .into(),
+            _ => error,
+        }
+    }
+
     /// An error once the user asked to stop.
     ///
     /// # Errors

@@ -6,6 +6,8 @@ mod oci;
 mod ova;
 mod ovf;
 mod place;
+mod reference;
+mod replace;
 mod seal;
 mod source;
 mod stream;
@@ -19,6 +21,8 @@ use serde::Serialize;
 
 pub use self::format::Format;
 use self::place::Place;
+pub use self::place::is_partial;
+pub use self::reference::image as image_name;
 pub use self::source::Source;
 use self::stream::Told;
 use crate::cancel::Cancel;
@@ -27,6 +31,7 @@ use crate::fault::{Cause, Fault};
 use crate::host;
 use crate::identity::Secret;
 use crate::machine::qemu::convert::{self, Conversion, ImageFormat, Part};
+use crate::paths::Paths;
 use crate::stage::Host;
 
 /// What sealing may write into its copy, generously: an initramfs, and what booting writes.
@@ -50,6 +55,8 @@ pub struct Export<'a> {
     pub seal: Option<&'a Host>,
     /// The name under which a containerdisk will be found in a registry.
     pub image: Option<&'a str>,
+    /// Where things are kept.
+    pub paths: &'a Paths,
     /// Whom to tell.
     pub events: &'a Events,
     /// Whether the user asked to stop.
@@ -87,8 +94,13 @@ pub struct Exported {
 /// # Errors
 /// When the output exists, space is short, the guest cannot be sealed, `qemu-img` fails, or the user interrupts.
 pub fn export(wanted: &Export<'_>) -> Result<Exported> {
+    write(wanted).map_err(|error| Cancel::in_vain(error, "no image was written"))
+}
+
+fn write(wanted: &Export<'_>) -> Result<Exported> {
     let start = Instant::now();
-    let place = Place::take(wanted.output, wanted.format, wanted.force)?;
+    let own = [wanted.paths.cache.as_path(), wanted.paths.machines.as_path()];
+    let place = Place::take(wanted.output, wanted.format, wanted.force, &own)?;
     let source = wanted.source.as_qcow2(&place.room("whole")?)?;
     let parts = convert::map(&source, "qcow2", wanted.cancel)?;
     let sealing = if wanted.seal.is_some() { SEAL_ROOM } else { 0 };

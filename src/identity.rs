@@ -113,6 +113,29 @@ impl Identity {
         Ok(Self { user, host, password })
     }
 
+    /// The identity in the folder `dir` that the user named.
+    ///
+    /// # Errors
+    /// A [`Cause::Usage`] fault when there is no such folder, or no keys in it that can be used.
+    pub fn load_given(dir: &Path) -> Result<Self> {
+        let (there, shown) = (dir.is_dir(), dir.display());
+        if !there || !dir.join(PRIVATE_KEY).exists() {
+            let message = if there {
+                format!("{shown} holds no keys")
+            } else {
+                format!("there is no folder {shown}")
+            };
+            return Err(Fault::new(Cause::Usage, message)
+                .hint("give the folder `identity` of the machine that was exported: `provision status` tells where it lies")
+                .into());
+        }
+        Self::load(dir).with_context(|| {
+            Fault::new(Cause::Usage, format!("the keys in {shown} cannot be used")).hint(format!(
+                "copy them whole (`cp -a`); nobody else may read them (`chmod -R go= {shown}`)"
+            ))
+        })
+    }
+
     /// Puts a copy into the folder `dir`, in place of another identity that may be there.
     ///
     /// # Errors

@@ -82,6 +82,7 @@ enum Image {
 pub fn import(wanted: &Import<'_>) -> Result<(Instance, Record)> {
     let start = Instant::now();
     let image = kind(wanted.file)?;
+    let identity = wanted.identity.map(Identity::load_given).transpose()?;
     let hypervisor = engine::program(
         wanted.program,
         AcceleratorChoice::default(),
@@ -111,7 +112,8 @@ pub fn import(wanted: &Import<'_>) -> Result<(Instance, Record)> {
         instance: &instance,
         _lock: lock,
     };
-    let record = make(wanted, &image, &instance, &work.dir, hypervisor)?;
+    let record = make(wanted, &image, identity, &work, hypervisor)
+        .map_err(|error| Cancel::in_vain(error, "no machine was made"))?;
     drop(work);
     wanted.events.emit(Event::StageDone {
         stage: Stage::Import,
@@ -153,7 +155,12 @@ fn kind(file: &Path) -> Result<Image> {
         }
     };
     if !file.is_file() {
-        bail!(Fault::new(Cause::Usage, format!("there is no file {}", file.display())));
+        let message = if file.exists() {
+            format!("{} is no plain file", file.display())
+        } else {
+            format!("there is no file {}", file.display())
+        };
+        bail!(Fault::new(Cause::Usage, message).hint("name the image: an .ova, .qcow2 or .vdi"));
     }
     Ok(image)
 }
@@ -169,7 +176,7 @@ fn sweep(paths: &Paths, but: &Instance) -> Result<()> {
             continue;
         };
         let instance = Instance::new(paths, &name);
-        let is_left = instance.work_dir(Stage::Import).exists() && instance.record()?.is_none();
+        let is_left = instance.work_dir(Stage::Import).exists() && matches!(instance.record(), Ok(None));
         if is_left
             && instance.name != but.name
             && let Ok(_lock) = instance.lock()
@@ -201,10 +208,11 @@ fn refuse_what_is_there(instance: &Instance, before: Option<&Record>, force: boo
 fn make(
     wanted: &Import<'_>,
     image: &Image,
-    instance: &Instance,
-    work: &Path,
+    identity: Option<Identity>,
+    work: &Work<'_>,
     hypervisor: Hypervisor,
 ) -> Result<Record> {
+    let (instance, work) = (work.instance, work.dir.as_path());
     let driver = hypervisor.driver();
     let (events, file) = (wanted.events, wanted.file);
     let described;
@@ -232,8 +240,8 @@ fn make(
     let (made, name) = (driver.disk_in(work), instance.name.to_string());
     driver.adopt(&converted, &made, &name)?;
     let login = login(wanted, described.as_ref())?;
-    let identity = match wanted.identity {
-        Some(folder) => Identity::load(folder)?,
+    let identity = match identity {
+        Some(identity) => identity,
         None => Identity::load_or_create(&wanted.paths.identity(login.as_str()), true)?,
     };
     // What a descriptor asks for counts where a user could, too.
@@ -312,13 +320,21 @@ fn login(wanted: &Import<'_>, described: Option<&ovf::Described>) -> Result<Logi
     })
 }
 
+/// The error of an image that could not be read. Whoever asks to stop says nothing of the image.
+fn unreadable(error: anyhow::Error, damaged: Fault) -> anyhow::Error {
+    match Fault::of(&error) {
+        Some(fault) if fault.cause == Cause::Interrupted => error,
+        _ => error.context(damaged),
+    }
+}
+
 fn convert(wanted: &Import<'_>, disk: &Path, kind: Kind, made: &Path, format: ImageFormat) -> Result<()> {
     header::require_alone(disk, kind)?;
     let damaged = || Fault::new(Cause::Verification, format!("{} is damaged", wanted.file.display()));
     if !convert::is_sound(disk, kind.driver(), wanted.cancel)? {
         bail!(damaged());
     }
-    let parts = convert::map(disk, kind.driver(), wanted.cancel).with_context(damaged)?;
+    let parts = convert::map(disk, kind.driver(), wanted.cancel).map_err(|error| unreadable(error, damaged()))?;
     let folder = made.parent().unwrap_or(made);
     host::disk::require(folder, convert::in_blocks(&parts, format.unit()) + TABLES)?;
     let total = convert::data(&parts);

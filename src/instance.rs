@@ -230,6 +230,26 @@ impl Instance {
         self.lock_seen()
     }
 
+    /// The same for a machine that is to be removed: nothing need be known of it.
+    ///
+    /// # Errors
+    /// As [`Instance::lock_made`], but not when the record cannot be read.
+    pub fn lock_even_damaged(&self) -> Result<(Lock, Option<Record>)> {
+        if let Ok(record) = self.record() {
+            record.with_context(|| self.none())?;
+        }
+        let lock = self.lock()?;
+        match self.record() {
+            Ok(Some(record)) => Ok((lock, Some(record))),
+            Err(_) => Ok((lock, None)),
+            Ok(None) => {
+                drop(lock);
+                self.remove_empty()?;
+                Err(self.none().into())
+            }
+        }
+    }
+
     /// The same for a machine that was there a moment ago.
     fn lock_seen(&self) -> Result<(Lock, Record)> {
         let lock = self.lock()?;
@@ -266,7 +286,13 @@ impl Instance {
             other => other?,
         };
         let record = serde_json::from_slice(&bytes);
-        record.with_context(|| format!("reading {}", file.display()))
+        record.with_context(|| {
+            let message = format!("the machine {} is damaged: reading {}", self.name, file.display());
+            Fault::new(Cause::Other, message).hint(format!(
+                "`provision destroy --name {}` removes it with all data in it",
+                self.name
+            ))
+        })
     }
 
     /// The record of a machine that must be there.
@@ -277,7 +303,8 @@ impl Instance {
         self.record()?.with_context(|| self.none())
     }
 
-    fn none(&self) -> Fault {
+    /// That it is not there.
+    pub fn none(&self) -> Fault {
         Fault::new(Cause::Usage, format!("there is no machine {}", self.name))
             .hint("`provision list` names the machines of this host; `provision create` makes one")
     }

@@ -54,7 +54,10 @@ impl Lock {
                     Fault::new(Cause::Config, message).hint("`provision lock` writes it from a machine that is made")
                 );
             }
-            other => other.with_context(|| format!("reading {}", path.display()))?,
+            other => other.with_context(|| {
+                Fault::new(Cause::Config, format!("{} cannot be read", path.display()))
+                    .hint("move it away; `provision lock` writes it from a machine that is made")
+            })?,
         };
         let file = File::parse(&text, &path.display().to_string())?;
         Ok(Self {

@@ -121,6 +121,10 @@ pub fn run_any(line: &CommandLine, limit: Duration, cancel: &Cancel) -> Result<F
         let _ = child.wait();
     }
     let status = waited.with_context(|| format!("running {line}"))?;
+    if !status.success() {
+        // Ctrl-C at a terminal ends the child too: then it is no failure of its own.
+        cancel.check()?;
+    }
     let collect = |reader: Reader| reader.join().unwrap_or_default();
     Ok(Finished {
         status,

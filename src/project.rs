@@ -6,6 +6,8 @@
 mod archive;
 mod collect;
 
+pub use collect::sends;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::Read;

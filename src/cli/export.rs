@@ -1,16 +1,18 @@
 //! `provision export`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use bytesize::ByteSize;
 
 use super::{App, Machine};
 use crate::checkpoint::Store;
 use crate::config::{AcceleratorChoice, MachineChoice};
 use crate::export::{self, Export, Exported, Format, Source};
+use crate::fault::{Cause, Fault};
 use crate::host;
 use crate::instance::{Instance, Record};
+use crate::project;
 use crate::report::{Output, Paint};
 
 /// The arguments of `export`.
@@ -34,7 +36,7 @@ pub struct Args {
     #[arg(short, long)]
     pub force: bool,
     /// Under which name the cluster will find a containerdisk, for its manifest: REGISTRY/IMAGE:TAG
-    #[arg(long, value_name = "IMAGE")]
+    #[arg(long, value_name = "IMAGE", value_parser = export::image_name)]
     pub image: Option<String>,
     /// Which machine.
     #[command(flatten)]
@@ -65,6 +67,13 @@ impl Args {
     /// # Errors
     /// When the machine runs, the output exists, space is short, or writing fails.
     pub fn run(&self, app: &App) -> Result<()> {
+        if self.image.is_some() && self.format != Format::Containerdisk {
+            let message = format!(
+                "--image: an export as {} has no manifest to name an image in",
+                self.format.title()
+            );
+            bail!(Fault::new(Cause::Usage, message).hint("leave it out, or export with `--format containerdisk`"));
+        }
         host::require(&app.cancel)?;
         let store = Store::open(&app.paths.cache)?;
         let _share = store.share(&app.cancel, || {
@@ -98,6 +107,7 @@ impl Args {
             force: self.force,
             seal: host.as_ref(),
             image: self.image.as_deref(),
+            paths: &app.paths,
             events: &app.events,
             cancel: &app.cancel,
         })?;
@@ -107,6 +117,7 @@ impl Args {
                  it; `--seal` makes one to hand out",
             );
         }
+        warn_of_project(app, of.map(|(_, record)| record), &exported.file);
         app.reporter.output(&exported)
     }
 
@@ -118,5 +129,16 @@ impl Args {
         };
         let record = instance.record()?;
         Ok(record.map(|record| (instance, record)))
+    }
+}
+
+/// Tells that an image lies where the next `create` takes it for a part of the project.
+fn warn_of_project(app: &App, record: Option<&Record>, image: &Path) {
+    let project = record.filter(|record| !record.imported).map(|record| &record.project);
+    if project.is_some_and(|project| project::sends(project, image)) {
+        app.events.warn(format!(
+            "{} lies in the project folder and will be sent with it: list it in .provisionignore, or move it",
+            image.display()
+        ));
     }
 }

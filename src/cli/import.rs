@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde::Serialize;
 
 use super::App;
 use crate::config::{self, Login, MachineChoice, MachineName, Ports, value};
+use crate::fault::{Cause, Fault};
 use crate::host;
 use crate::import::{self, Import};
 use crate::report::{Output, Paint};
@@ -81,6 +82,16 @@ impl Args {
     /// # Errors
     /// When there is one of that name, the image is damaged or names other files, or space is short.
     pub fn run(&self, app: &App) -> Result<()> {
+        let ports = Ports {
+            https: self.https_port,
+            ssh: self.ssh_port,
+        };
+        if let (Some(https), Some(ssh)) = (ports.https, ports.ssh)
+            && https == ssh
+        {
+            let message = format!("--ssh-port: {ssh} is the port for https already");
+            bail!(Fault::new(Cause::Usage, message).hint("give each a port of its own, or leave one out"));
+        }
         host::require(&app.cancel)?;
         let (instance, record) = import::import(&Import {
             file: &app.cwd.join(&self.file),
@@ -92,10 +103,7 @@ impl Args {
             program: self.machine.unwrap_or_default(),
             cpus: self.cpus,
             memory_mib: self.memory,
-            ports: Ports {
-                https: self.https_port,
-                ssh: self.ssh_port,
-            },
+            ports,
             paths: &app.paths,
             events: &app.events,
             cancel: &app.cancel,

@@ -1,5 +1,7 @@
 //! `provision list`
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 use serde::Serialize;
 
@@ -15,19 +17,46 @@ pub struct Args {}
 /// The machines of this host.
 #[derive(Serialize)]
 #[serde(transparent)]
-struct Listed(Vec<Shown>);
+struct Listed(Vec<Line>);
+
+/// A machine, as far as it is known.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Line {
+    Known(Box<Shown>),
+    Damaged(Damaged),
+}
+
+/// A machine whose record cannot be read.
+#[derive(Serialize)]
+struct Damaged {
+    name: String,
+    state: &'static str,
+    folder: PathBuf,
+}
 
 impl Output for Listed {
     fn text(&self, paint: Paint) -> String {
-        let row = |shown: &Shown| {
-            [
+        let row = |line: &Line| match line {
+            Line::Known(shown) => [
                 shown.name.clone(),
                 shown.state.to_owned(),
                 shown.phase(),
                 shown.record.guest.clone(),
                 shown.record.https_port.to_string(),
                 shown.record.ssh_port.to_string(),
-            ]
+            ],
+            Line::Damaged(damaged) => {
+                let unknown = || "-".to_owned();
+                [
+                    damaged.name.clone(),
+                    damaged.state.to_owned(),
+                    unknown(),
+                    unknown(),
+                    unknown(),
+                    unknown(),
+                ]
+            }
         };
         let rows: Vec<_> = self.0.iter().map(row).collect();
         report::table(["NAME", "STATE", "PHASE", "GUEST", "HTTPS", "SSH"], &rows, paint)
@@ -38,13 +67,22 @@ impl Args {
     /// Lists the machines.
     ///
     /// # Errors
-    /// When a record cannot be read.
+    /// When the folder of machines cannot be read.
     #[expect(clippy::unused_self, reason = "every command is run alike")]
     pub fn run(self, app: &App) -> Result<()> {
         let mut listed = Vec::new();
         for instance in Instance::all(&app.paths)? {
-            if let Some(record) = instance.record()? {
-                listed.push(Shown::new(&instance, record));
+            match instance.record() {
+                Ok(None) => {}
+                Ok(Some(record)) => listed.push(Line::Known(Box::new(Shown::new(&instance, record)))),
+                Err(error) => {
+                    app.events.warn(format!("{error:#}; `provision destroy` removes it"));
+                    listed.push(Line::Damaged(Damaged {
+                        name: instance.name.to_string(),
+                        state: "damaged",
+                        folder: instance.dir().to_owned(),
+                    }));
+                }
             }
         }
         app.reporter.output(&Listed(listed))

@@ -43,14 +43,18 @@ impl Args {
     /// When there is no such machine, or nothing was logged.
     pub fn run(&self, app: &App) -> Result<()> {
         let instance = app.instance(&self.machine)?;
-        instance.require()?;
+        let record = instance.require()?;
         let files = self.files(&instance);
         if files.is_empty() {
-            bail!(
-                Fault::new(Cause::Usage, "nothing was logged").hint(
-                    "a stage that was taken from the cache leaves no log; `provision plan` tells which would run"
+            let hint = if record.imported {
+                format!(
+                    "an imported machine logs its console alone: `provision start --name {}`",
+                    instance.name
                 )
-            );
+            } else {
+                "a stage that was taken from the cache leaves no log; `provision plan` tells which would run".to_owned()
+            };
+            bail!(Fault::new(Cause::Usage, "nothing was logged").hint(hint));
         }
         app.reporter.end();
         let mut shown = Shown::default();

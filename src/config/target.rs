@@ -15,7 +15,7 @@ use crate::fault::{Cause, Fault};
 /// of `existing`; else the one named after the user.
 ///
 /// # Errors
-/// [`Cause::Usage`] when that leaves several, [`Cause::Config`] when there is none yet or a name is malformed.
+/// [`Cause::Usage`] when that leaves several or none, [`Cause::Config`] when a name is malformed.
 pub fn machine_name(
     asked: Option<&MachineName>,
     config: Option<&Path>,
@@ -60,7 +60,7 @@ fn choose(
         return Ok(own);
     }
     if existing.is_empty() {
-        let fault = Fault::new(Cause::Config, "there is no machine yet");
+        let fault = Fault::new(Cause::Usage, "there is no machine yet");
         return Err(fault.hint("`provision create` makes one"));
     }
     let names: Vec<&str> = existing.iter().map(MachineName::as_str).collect();
@@ -96,6 +96,7 @@ mod tests {
         assert_eq!(chosen("", &["a", "me"]), Ok(name("me")));
         assert_eq!(chosen("", &["a", "b"]).unwrap_err().cause, Cause::Usage);
         let none = chosen("", &[]).unwrap_err();
+        assert_eq!(none.cause, Cause::Usage);
         assert_eq!(none.hint.as_deref(), Some("`provision create` makes one"));
         assert!(chosen("name = \"..\"", &[]).unwrap_err().message.contains("f:1"));
     }

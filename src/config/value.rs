@@ -15,6 +15,12 @@ const GIB: u64 = 1 << 30;
 /// The least memory in MiB with which the installer runs and Docker builds.
 const MEMORY_MIN_MIB: u64 = 1024;
 
+/// The most memory in MiB: 16 TiB, more than any host has.
+const MEMORY_MAX_MIB: u64 = 16 << 20;
+
+/// The largest disk in GiB: 64 TiB, which the images' formats and ext4 hold.
+const DISK_MAX_GIB: u64 = 64 << 10;
+
 /// The least disk in GiB that holds the system, Docker and three small images.
 const DISK_MIN_GIB: u64 = 8;
 
@@ -38,6 +44,7 @@ fn bytes(text: &str) -> Result<u64, String> {
 pub fn memory(text: &str) -> Result<u64, String> {
     match bytes(text)? / MIB {
         mib if mib < MEMORY_MIN_MIB => Err(format!("`{text}` is too little: at least 1G")),
+        mib if mib > MEMORY_MAX_MIB => Err(format!("`{text}` is too much: at most 16T")),
         mib => Ok(mib),
     }
 }
@@ -46,6 +53,7 @@ pub fn memory(text: &str) -> Result<u64, String> {
 pub fn disk(text: &str) -> Result<u64, String> {
     match bytes(text)? / GIB {
         gib if gib < DISK_MIN_GIB => Err(format!("`{text}` is too small: at least 8G")),
+        gib if gib > DISK_MAX_GIB => Err(format!("`{text}` is too large: at most 64T")),
         gib => Ok(gib),
     }
 }
@@ -211,6 +219,13 @@ mod tests {
         assert_eq!(disk("20G"), Ok(20));
         assert_eq!(disk("1T"), Ok(1024));
         assert!(disk("7G").unwrap_err().contains("at least 8G"));
+        assert_eq!((memory("16T"), disk("64T")), (Ok(16 << 20), Ok(64 << 10)));
+        for (refused, reason) in [(memory("17T"), "at most 16T"), (memory("9999999999T"), "at most 16T")] {
+            assert!(refused.unwrap_err().contains(reason));
+        }
+        for text in ["65T", "9999999999T"] {
+            assert!(disk(text).unwrap_err().contains("at most 64T"), "{text}");
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ use anyhow::{Context as _, Result, bail};
 use fs_err as fs;
 
 use super::Format;
+use super::replace::{refuse_own, refuse_what_is_there};
 use crate::fault::{Cause, Fault};
 use crate::lock::Lock;
 use crate::machine::driver::Home;
@@ -22,6 +23,12 @@ use crate::machine::driver::Home;
 pub const OCI_MARK: &str = "oci-layout";
 
 const LOCK: &str = "lock";
+
+/// Whether `path` is a folder in which an export works, or worked until it was killed.
+pub fn is_partial(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.starts_with('.') && name.ends_with(".partial") && path.join(LOCK).is_file()
+}
 
 /// A target that nobody else writes to.
 #[derive(Debug)]
@@ -33,12 +40,12 @@ pub struct Place {
 }
 
 impl Place {
-    /// Takes the place `target` for an image of `format`.
+    /// Takes the place `target` for an image of `format`, which may not lie in one of the program's `own` folders.
     ///
     /// # Errors
     /// A [`Cause::Usage`] fault when there is no such folder, or something is there already that may not be replaced;
     /// [`Cause::Busy`] when another export writes there.
-    pub fn take(target: &Path, format: Format, force: bool) -> Result<Self> {
+    pub fn take(target: &Path, format: Format, force: bool, own: &[&Path]) -> Result<Self> {
         let target = std::path::absolute(target).context("finding the output's folder")?;
         let (Some(folder), Some(name)) = (target.parent(), target.file_name()) else {
             bail!(Fault::new(
@@ -50,6 +57,9 @@ impl Place {
             let message = format!("there is no folder {}", folder.display());
             bail!(Fault::new(Cause::Usage, message).hint("make it, or choose another `--output`"));
         }
+        refuse_own(folder, own)?;
+        // Before anything is made beside it, and again once nobody else writes there.
+        refuse_what_is_there(&target, format, force)?;
         let (folder, name) = (folder.to_owned(), name.to_owned());
         let work = folder.join(affixed(".", &name, ".partial"));
         match std::fs::DirBuilder::new().mode(0o700).create(&work) {
@@ -70,7 +80,7 @@ impl Place {
             _lock: lock,
         };
         place.sweep()?;
-        place.refuse_what_is_there(format, force)?;
+        refuse_what_is_there(&place.target, format, force)?;
         Ok(place)
     }
 
@@ -81,25 +91,6 @@ impl Place {
             if path.is_dir() {
                 Home::of_stage(&path).end()?;
                 fs::remove_dir_all(&path)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn refuse_what_is_there(&self, format: Format, force: bool) -> Result<()> {
-        let mut there = vec![self.target.clone()];
-        if format == Format::Containerdisk {
-            there.push(self.manifest());
-        }
-        for path in there.iter().filter(|path| path.symlink_metadata().is_ok()) {
-            if !force {
-                let message = format!("{} is there already", path.display());
-                bail!(Fault::new(Cause::Usage, message).hint("`--force` replaces it; `--output` names another place"));
-            }
-            // Nobody means a folder with other things in it.
-            if path.is_dir() && !path.join(OCI_MARK).is_file() {
-                let message = format!("{} is a folder that no export has made", path.display());
-                bail!(Fault::new(Cause::Usage, message).hint("name a file in it"));
             }
         }
         Ok(())
@@ -117,8 +108,7 @@ impl Place {
 
     /// Where a containerdisk's manifest comes.
     pub fn manifest(&self) -> PathBuf {
-        let name = self.target.file_name().unwrap_or_default();
-        self.folder.join(affixed("", name, ".yaml"))
+        manifest(&self.target)
     }
 
     /// Whether the target is to be one archive.
@@ -171,6 +161,11 @@ impl Drop for Place {
     }
 }
 
+/// Where the manifest of the containerdisk `target` comes.
+pub fn manifest(target: &Path) -> PathBuf {
+    target.with_file_name(affixed("", target.file_name().unwrap_or_default(), ".yaml"))
+}
+
 fn affixed(before: &str, name: &std::ffi::OsStr, after: &str) -> OsString {
     let mut affixed = OsString::from(before);
     affixed.push(name);
@@ -191,10 +186,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join("a.qcow2");
         std::fs::write(&target, "old").unwrap();
-        let refused = Place::take(&target, Format::Qcow2, false).unwrap_err();
+        let refused = Place::take(&target, Format::Qcow2, false, &[]).unwrap_err();
         assert_eq!(cause(&refused), Cause::Usage);
         assert!(Fault::of(&refused).unwrap().hint.as_ref().unwrap().contains("--force"));
-        let place = Place::take(&target, Format::Qcow2, true).unwrap();
+        let place = Place::take(&target, Format::Qcow2, true, &[]).unwrap();
         let made = place.room("image").unwrap().join("disk");
         std::fs::write(&made, "new").unwrap();
         assert_eq!(std::fs::read(&target).unwrap(), b"old");
@@ -211,16 +206,17 @@ mod tests {
         let target = folder.path().join("photos");
         std::fs::create_dir(&target).unwrap();
         std::fs::write(target.join("cat"), "").unwrap();
-        let refused = Place::take(&target, Format::Containerdisk, true).unwrap_err();
-        assert_eq!(cause(&refused), Cause::Usage);
         std::fs::write(target.join(OCI_MARK), "{}").unwrap();
-        let place = Place::take(&target, Format::Containerdisk, true).unwrap();
+        let refused = Place::take(&target, Format::Containerdisk, true, &[]).unwrap_err();
+        assert_eq!(cause(&refused), Cause::Usage);
+        std::fs::rename(target.join("cat"), target.join("index.json")).unwrap();
+        let place = Place::take(&target, Format::Containerdisk, true, &[]).unwrap();
         let made = place.made();
         std::fs::create_dir(&made).unwrap();
         std::fs::write(made.join("new"), "").unwrap();
         place.publish(&made, None).unwrap();
         drop(place);
-        assert!(target.join("new").exists() && !target.join("cat").exists());
+        assert!(target.join("new").exists() && !target.join("index.json").exists());
     }
 
     #[test]
@@ -230,9 +226,9 @@ mod tests {
         let left = folder.path().join(".a.ova.partial/image");
         std::fs::create_dir_all(&left).unwrap();
         std::fs::write(left.join("disk"), "half").unwrap();
-        let place = Place::take(&target, Format::Ova, false).unwrap();
+        let place = Place::take(&target, Format::Ova, false, &[]).unwrap();
         assert!(!left.exists());
-        let refused = Place::take(&target, Format::Ova, false).unwrap_err();
+        let refused = Place::take(&target, Format::Ova, false, &[]).unwrap_err();
         assert_eq!(cause(&refused), Cause::Busy);
         drop(place);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
@@ -240,7 +236,7 @@ mod tests {
 
     #[test]
     fn a_folder_that_is_not_there_is_told() {
-        let refused = Place::take(Path::new("/nowhere/a.ova"), Format::Ova, false).unwrap_err();
+        let refused = Place::take(Path::new("/nowhere/a.ova"), Format::Ova, false, &[]).unwrap_err();
         assert_eq!(cause(&refused), Cause::Usage);
     }
 }

@@ -6,6 +6,7 @@ use anyhow::Result;
 use fs_err as fs;
 
 use super::Search;
+use crate::export;
 use crate::lock::Lock;
 use crate::process::table;
 
@@ -27,9 +28,8 @@ impl Search<'_> {
 
 /// The `.NAME.partial` with a lock in it that `folder` lies in: see [`crate::export`].
 fn partial(folder: &Path) -> Option<PathBuf> {
-    let is_partial = |path: &&Path| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        name.starts_with('.') && name.ends_with(".partial") && path.join("lock").is_file()
-    };
-    folder.ancestors().find(is_partial).map(Path::to_owned)
+    folder
+        .ancestors()
+        .find(|path| export::is_partial(path))
+        .map(Path::to_owned)
 }

@@ -68,6 +68,25 @@ fn replace(folder: &Path) -> Record {
     record
 }
 
+#[test]
+fn an_interruption_is_no_damage() {
+    let cancel = Cancel::default();
+    cancel.raise();
+    let image = Path::new("/nowhere.qcow2");
+    let damaged = || Fault::new(Cause::Verification, "it is damaged");
+    let error = unreadable(convert::map(image, "qcow2", &cancel).unwrap_err(), damaged());
+    assert_eq!(Fault::exit_code(&error), 130, "{error:#}");
+    let error = Cancel::in_vain(error.context("importing"), "no machine was made");
+    let fault = Fault::of(&error).unwrap();
+    let hint = fault.hint.as_deref().unwrap();
+    assert!(
+        fault.cause == Cause::Interrupted && hint.starts_with("no machine was made"),
+        "{hint}"
+    );
+    let error = unreadable(convert::map(image, "qcow2", &Cancel::default()).unwrap_err(), damaged());
+    assert_eq!(Fault::exit_code(&error), 5, "{error:#}");
+}
+
 /// What `a_foreign_disk_never_has_the_former_record` kills.
 #[test]
 #[ignore = "a process of its own, which is killed"]

@@ -15,11 +15,15 @@ use crate::stage::Host;
 pub(super) fn find(instance: &Instance) -> Result<Kept> {
     let kept = all(instance)?.into_iter().rfind(Kept::is_created);
     kept.with_context(|| {
-        Fault::new(
-            Cause::Usage,
-            format!("how `create` left the machine {} was not kept", instance.name),
-        )
-        .hint("another `provision create` keeps how the machine is then")
+        let name = &instance.name;
+        if matches!(instance.record(), Ok(Some(record)) if record.imported) {
+            let message = format!("the machine {name} was imported: no `create` left it in any way");
+            return Fault::new(Cause::Usage, message).hint(format!(
+                "`provision snapshots --name {name}` lists where `provision restore` takes it; `provision import --force` makes it anew"
+            ));
+        }
+        Fault::new(Cause::Usage, format!("how `create` left the machine {name} was not kept"))
+            .hint("another `provision create` keeps how the machine is then")
     })
 }
 

@@ -62,6 +62,14 @@ fn what_it_writes_it_reads() {
 }
 
 #[test]
+fn what_is_no_file_is_a_wrong_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = Lock::read(folder.path()).unwrap_err();
+    let fault = Fault::of(&error).unwrap();
+    assert_eq!((fault.cause, fault.hint.is_some()), (Cause::Config, true), "{error:#}");
+}
+
+#[test]
 fn what_cannot_be_is_refused_with_its_place() {
     let table = [
         ("version = 1", "version = 2", "version"),

@@ -11,6 +11,7 @@ use ignore::WalkBuilder;
 
 use super::{Entry, Kind, Stamp, Tree};
 use crate::config::{FILE_NAME, Project};
+use crate::export;
 use crate::fault::{Cause, Fault};
 use crate::pins;
 
@@ -55,6 +56,16 @@ impl Tree {
     }
 }
 
+/// Whether the file or folder `path` is a part of the project in `dir`.
+pub fn sends(dir: &Path, path: &Path) -> bool {
+    let real = |path: &Path| fs::canonicalize(path).ok();
+    let (Some(dir), Some(path)) = (real(dir), real(path)) else {
+        return false;
+    };
+    let path = below(&dir, &path);
+    path.is_some_and(|path| walk_project(&dir).is_ok_and(|entries| entries.contains_key(path)))
+}
+
 fn walk_project(dir: &Path) -> Result<BTreeMap<PathBuf, Entry>> {
     let mut entries = BTreeMap::new();
     let own_files = [FILE_NAME, pins::FILE_NAME, IGNORE_FILE].map(|name| dir.join(name));
@@ -63,7 +74,8 @@ fn walk_project(dir: &Path) -> Result<BTreeMap<PathBuf, Entry>> {
         .add_custom_ignore_filename(IGNORE_FILE)
         .filter_entry(move |found| {
             // Not in submodules either, where it may be a file.
-            found.file_name() != OsStr::new(".git") && !own_files.iter().any(|own| own == found.path())
+            let is_own = own_files.iter().any(|own| own == found.path()) || export::is_partial(found.path());
+            found.file_name() != OsStr::new(".git") && !is_own
         })
         .build();
     for found in walk {

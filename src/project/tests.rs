@@ -162,6 +162,31 @@ fn ignored_files_stay() {
 }
 
 #[test]
+fn exports_at_work_are_no_part_of_the_project() {
+    let folder = Folder::new();
+    let before = names(&folder.tree());
+    folder.write(".m.ova.partial/lock", "");
+    folder.write(".m.ova.partial/image/disk", "half");
+    assert_eq!(names(&folder.tree()), before);
+    // Without a lock it is somebody else's.
+    folder.write("srcs/.mine.partial/data", "");
+    assert_ne!(names(&folder.tree()), before);
+}
+
+#[test]
+fn what_is_sent_can_be_asked_of_a_file() {
+    let folder = Folder::new();
+    let image = folder.write("m.qcow2", "an image");
+    let outside = tempfile::tempdir().unwrap();
+    let link = outside.path().join("link");
+    symlink(folder.path(), &link).unwrap();
+    assert!(sends(folder.path(), &image) && sends(&link, &image) && sends(folder.path(), &link.join("m.qcow2")));
+    assert!(!sends(folder.path(), &link.join("..")) && !sends(folder.path(), outside.path()));
+    folder.write(".provisionignore", "*.qcow2\n");
+    assert!(!sends(folder.path(), &image));
+}
+
+#[test]
 fn a_wrong_ignore_file_is_an_error() {
     let folder = Folder::new();
     folder.write(".provisionignore", "srcs/{a\n");

@@ -296,6 +296,61 @@ fn what_is_there_stays() {
 }
 
 #[test]
+fn exports_spare_what_is_no_plain_file_and_the_machines() {
+    let place = Place::with_machine(b"x");
+    let disk = place.disk("m");
+    let before = fs::read(&disk).unwrap();
+    let export = |output: &str| {
+        let args = [
+            "export", "--force", "--name", "m", "--format", "raw", "--output", output,
+        ];
+        args.map(str::to_owned)
+    };
+    std::os::unix::fs::symlink(&disk, place.path("out/link")).unwrap();
+    let fifo = Command::new("mkfifo").arg(place.path("out/fifo")).status().unwrap();
+    assert!(fifo.success());
+    for (output, said) in [
+        ("link", "no plain file"),
+        ("fifo", "no plain file"),
+        (disk.to_str().unwrap(), "own"),
+        (place.path("cache/v1/m.img").to_str().unwrap(), "own"),
+    ] {
+        let args = export(output);
+        place.fails(&args.each_ref().map(String::as_str), 2, said);
+    }
+    assert_eq!(fs::read(&disk).unwrap(), before);
+    assert_eq!(place.out(), ["fifo", "link"]);
+}
+
+#[test]
+fn keys_that_cannot_be_used_are_told_before_anything_is_made() {
+    let place = Place::new();
+    let image = place.image("a.qcow2", b"x");
+    fs::create_dir(place.path("empty")).unwrap();
+    fs::create_dir(place.path("half")).unwrap();
+    fs::write(place.path("half/id_ed25519"), "x").unwrap();
+    for (folder, said) in [
+        ("none", "there is no folder"),
+        ("empty", "holds no keys"),
+        ("half", "cannot be used"),
+    ] {
+        let folder = place.path(folder);
+        let args = [
+            "import",
+            image.to_str().unwrap(),
+            "--name",
+            "m",
+            "--login",
+            "jdoe",
+            "--identity",
+            folder.to_str().unwrap(),
+        ];
+        place.fails(&args, 2, said);
+        assert!(!place.path("data").exists() && folder.exists() == (said != "there is no folder"));
+    }
+}
+
+#[test]
 fn images_that_would_read_other_files_are_refused() {
     let place = Place::new();
     let base = place.image("base.qcow2", &noise(MIB));
@@ -409,6 +464,44 @@ fn an_interrupted_export_leaves_nothing_and_a_killed_one_is_swept() {
 }
 
 #[test]
+fn an_interrupted_import_says_so_and_begins_anew() {
+    use std::os::unix::process::CommandExt as _;
+    let place = Place::new();
+    let image = place.image("a.qcow2", &noise(96 * MIB));
+    for moment in ["becomes the machine", "converting"] {
+        let mut child = place
+            .command(&[
+                "--json",
+                "import",
+                image.to_str().unwrap(),
+                "--name",
+                "m",
+                "--login",
+                "jdoe",
+            ])
+            .stdout(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap())
+            .lines()
+            .map_while(Result::ok);
+        assert!(lines.any(|line| line.contains(moment)), "{moment} never came");
+        // As a terminal does: what it has started gets the signal, too.
+        let group = format!("-{}", child.id());
+        let status = Command::new("kill").args(["-INT", "--", &group]).status();
+        assert!(status.unwrap().success());
+        let last = lines.last().unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(130), "{moment}: {last}");
+        assert!(
+            last.contains("begins anew") && !last.contains("goes on"),
+            "{moment}: {last}"
+        );
+        assert!(!place.path("data/machines/m").exists());
+    }
+}
+
+#[test]
 fn a_killed_import_is_swept_by_the_next() {
     let place = Place::new();
     let image = place.image("a.qcow2", &noise(96 * MIB));
@@ -434,6 +527,87 @@ fn a_killed_import_is_swept_by_the_next() {
     let small = place.image("b.qcow2", b"x");
     place.succeeds(&["import", small.to_str().unwrap(), "--name", "other", "--login", "jdoe"]);
     assert!(!place.path("data/machines/m").exists());
+}
+
+#[test]
+fn arguments_that_cannot_be_meant_are_refused() {
+    let place = Place::with_machine(b"x");
+    let image = place.path("a.qcow2");
+    let image = image.to_str().unwrap();
+    fs::create_dir(place.path("out/dir.qcow2")).unwrap();
+    let fifo = Command::new("mkfifo")
+        .arg(place.path("out/fifo.qcow2"))
+        .status()
+        .unwrap();
+    assert!(fifo.success());
+    for (line, said) in [
+        (
+            &format!("import {image} --name n --https-port 2222 --ssh-port 2222")[..],
+            "https already",
+        ),
+        (&format!("import {image} --name n --memory 17T"), "at most 16T"),
+        ("import dir.qcow2 --name n", "no plain file"),
+        ("import fifo.qcow2 --name n", "no plain file"),
+        ("export --name m --format qcow2 --image a/b", "no manifest"),
+        ("export --name m --format containerdisk --image A", "lower-case"),
+        ("reset --name m", "was imported"),
+        ("logs --name m", "logs its console alone"),
+    ] {
+        place.fails(&line.split(' ').collect::<Vec<_>>(), 2, said);
+    }
+    assert!(!place.path("data/machines/n").exists());
+    let output = place.run(&["destroy", "--name", "m", "--yes"]);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        stderr.contains("m is deleted") && !stderr.contains("checkpoints"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn a_damaged_record_is_listed_and_can_be_destroyed() {
+    let place = Place::with_machine(b"x");
+    place.succeeds(&[
+        "import",
+        place.path("a.qcow2").to_str().unwrap(),
+        "--name",
+        "n",
+        "--login",
+        "jdoe",
+    ]);
+    fs::write(place.path("data/machines/m/machine.json"), "{").unwrap();
+    // Another import does not ask what it is.
+    fs::create_dir_all(place.path("data/machines/m/work/import")).unwrap();
+    place.succeeds(&[
+        "import",
+        place.path("a.qcow2").to_str().unwrap(),
+        "--name",
+        "o",
+        "--login",
+        "jdoe",
+    ]);
+    let listed = place.succeeds(&["list"]);
+    let line = |name: &str| listed.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
+    assert!(
+        line("m ").contains("damaged") && line("n ").contains("stopped"),
+        "{listed}"
+    );
+    let listed = place.succeeds(&["--json", "list"]);
+    assert!(listed.contains(r#""state":"damaged""#), "{listed}");
+    assert!(place.succeeds(&["cache", "ls"]).contains("machine n"));
+    for command in ["status", "start", "credentials"] {
+        place.fails(&[command, "--name", "m"], 1, "provision destroy --name m");
+    }
+    // What it needs is not known.
+    place.fails(&["cache", "prune"], 1, "damaged");
+    place.succeeds(&["destroy", "--name", "m", "--yes"]);
+    assert!(!place.path("data/machines/m").exists());
+    place.succeeds(&["cache", "prune"]);
+    place.fails(&["destroy", "--name", "m", "--yes"], 2, "no machine");
+    assert!(!place.path("data/machines/m").exists());
+    place.succeeds(&["destroy", "--name", "n", "--yes"]);
+    place.succeeds(&["destroy", "--name", "o", "--yes"]);
+    place.fails(&["status"], 2, "no machine yet");
 }
 
 #[test]

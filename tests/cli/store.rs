@@ -112,6 +112,8 @@ fn pruning_goes_by_rules_and_spares_what_machines_need() {
         let output = place.run(&[&["cache", "prune"], rules].concat());
         assert!(output.status.success(), "{rules:?}: {}", stderr(&output));
         assert_eq!(place.there(), layers, "{rules:?}: {}", text(&output));
+        let sum = text(&output).lines().last().unwrap().to_owned();
+        assert!(sum.starts_with("deleted "), "{sum}");
         if rules != ["--keep-last", "1"] {
             assert_eq!(place.identities(), identities, "{rules:?}: {}", text(&output));
         }

@@ -72,6 +72,8 @@ pub struct Contents {
     pub things: Vec<Thing>,
     /// Who uses it.
     pub machines: Vec<Machine>,
+    /// What the sum of all is called.
+    pub sum: &'static str,
     /// When it was looked at.
     pub now: Timestamp,
 }
@@ -80,27 +82,28 @@ impl Contents {
     /// Looks at the cache; nothing in it changes.
     ///
     /// # Errors
-    /// When something cannot be read; what a machine with a damaged snapshot needs is not known.
+    /// When something cannot be read; what a damaged machine, or one with a damaged snapshot, needs is not known.
     pub fn read(app: &App, store: &Store) -> Result<Self> {
         Self::read_with(app, store, Err)
     }
 
-    /// The same for a look alone: what is not known of a machine's snapshots is told.
+    /// The same for a look alone: what is not known of a machine or its snapshots is told.
     ///
     /// # Errors
     /// When something else cannot be read.
     pub fn read_known(app: &App, store: &Store) -> Result<Self> {
         Self::read_with(app, store, |error| {
-            let what = "what the snapshots of a machine need is not known";
-            app.events.warn(format!("{what}: {error:#}"));
-            Ok(Vec::new())
+            app.events
+                .warn(format!("what a machine needs is not known in full: {error:#}"));
+            Ok(())
         })
     }
 
-    fn read_with(app: &App, store: &Store, unknown: impl Fn(anyhow::Error) -> Result<Vec<Base>>) -> Result<Self> {
+    fn read_with(app: &App, store: &Store, unknown: impl Fn(anyhow::Error) -> Result<()>) -> Result<Self> {
         let mut contents = Self {
             things: Vec::new(),
             machines: Vec::new(),
+            sum: "total in the cache",
             now: Timestamp::now(),
         };
         contents.add_isos(media::list(&app.paths.isos())?);
@@ -108,13 +111,20 @@ impl Contents {
         contents.add_layers(store.list()?);
         contents.things.extend(others::all(&app.paths, store)?);
         for instance in Instance::all_of_cache(&app.paths)? {
-            let Some(record) = instance.record()? else { continue };
+            let record = match instance.record() {
+                Ok(Some(record)) => record,
+                Ok(None) => continue,
+                Err(error) => {
+                    unknown(error)?;
+                    continue;
+                }
+            };
             let is_here = instance.dir().parent() == Some(app.paths.machines.as_path());
             let name = match instance.dir().parent() {
                 Some(folder) if !is_here => format!("{} in {}", instance.name, folder.display()),
                 _ => instance.name.to_string(),
             };
-            let moments = moments::bases(&instance).or_else(&unknown)?;
+            let moments = moments::bases(&instance).or_else(|error| unknown(error).map(|()| Vec::new()))?;
             contents.add_machine(name, &instance, &record, &moments);
         }
         Ok(contents)

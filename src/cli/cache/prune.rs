@@ -52,7 +52,7 @@ impl Args {
             }
         }
         store.sweep()?;
-        let gone = contents.of(&removed);
+        let gone = contents.deleted(&removed);
         let left = contents.bytes() - gone.bytes();
         let left = left - self.prune_kept(app, left)?;
         if let Some(size) = self.max_size.filter(|size| left > size.as_u64()) {

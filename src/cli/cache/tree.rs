@@ -34,8 +34,8 @@ struct Entry<'a> {
 }
 
 impl Contents {
-    /// Some of the things alone, in that order.
-    pub fn of(&self, places: &[usize]) -> Self {
+    /// Those of the things that were deleted, in that order.
+    pub fn deleted(&self, places: &[usize]) -> Self {
         let thing = |&place: &usize| Thing {
             under: None,
             on: Vec::new(),
@@ -44,6 +44,7 @@ impl Contents {
         Self {
             things: places.iter().map(thing).collect(),
             machines: Vec::new(),
+            sum: "deleted",
             now: self.now,
         }
     }
@@ -129,7 +130,7 @@ impl Output for Contents {
         let mut rows = Vec::new();
         self.rows(None, "", &mut rows);
         let total = ByteSize(self.bytes()).to_string();
-        rows.push(["total in the cache".into(), total, String::new(), String::new()]);
+        rows.push([self.sum.into(), total, String::new(), String::new()]);
         report::table(["NAME", "SIZE", "AGE", "NEEDED BY"], &rows, paint)
     }
 }
@@ -188,6 +189,7 @@ mod tests {
                 machine("b in /elsewhere", Some(1)),
                 machine("c", None),
             ],
+            sum: "total in the cache",
             now: "2026-03-03T21:00:00Z".parse().unwrap(),
         }
     }
