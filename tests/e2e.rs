@@ -41,6 +41,8 @@ mod e2e {
         machine::is_interrupted_at_any_stage(&world);
         world.step("the services run in the guest");
         machine::runs_the_services(&world);
+        world.step("the small commands answer");
+        machine::answers_questions(&world);
         world.step("reset takes it back to how create left it, in seconds");
         moments::is_reset(&world);
         world.step("a memory of another QEMU is told, and the machine boots");
@@ -49,8 +51,6 @@ mod e2e {
         moments::keeps_snapshots(&world);
         world.step("a second create runs no stage");
         machine::is_not_made_twice(&world);
-        world.step("the small commands answer");
-        machine::answers_questions(&world);
         world.step("the manifest agrees with the guest");
         facts::agree_with_the_guest(&world);
         world.step("a lock holds the machine to what it was made of");
