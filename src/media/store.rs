@@ -73,12 +73,14 @@ impl Place {
         remove(&self.damaged())
     }
 
-    /// Writes down what is known about the ISO, if that was lost: without it the ISO belongs to nothing.
+    /// Writes down what is known about the ISO, if that was lost (without it the ISO belongs to nothing), or if it is
+    /// another signature by now for which it is trusted.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn restore_record(&self, record: impl FnOnce() -> Result<Record>) -> Result<()> {
-        if record_in(&self.folder).is_some() {
+    pub fn restore_record(&self, origin: &Origin, record: impl FnOnce() -> Result<Record>) -> Result<()> {
+        let is_signed = matches!(origin, Origin::Signed { .. });
+        if record_in(&self.folder).is_some_and(|kept| !is_signed || kept.record.origin == *origin) {
             return Ok(());
         }
         write(&self.folder.join(RECORD), &record()?)

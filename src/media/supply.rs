@@ -159,7 +159,7 @@ impl Supply<'_> {
         let place = self.place(wanted);
         let _lock = self.lock(&place, wanted)?;
         if self.is_sound(&place, wanted)? {
-            place.restore_record(|| {
+            place.restore_record(&wanted.origin, || {
                 let size = fs_err::metadata(place.iso())?.len();
                 Ok(wanted.record(size, wanted.sources.first().map_or("", String::as_str)))
             })?;

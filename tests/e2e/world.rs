@@ -228,16 +228,26 @@ fn mirror(iso_dir: &Path, into: &Path) {
     }
 }
 
-/// Signs `sums` with a new key, whose public half goes to `public`.
+/// Signs `sums` with a new key, whose public half goes to `public`. All worlds have the same one: they share the cache, where
+/// the ISO has one signer.
 fn sign(folder: &Path, sums: &Path, public: &Path) {
+    static MADE: Mutex<Option<[Vec<u8>; 2]>> = Mutex::new(None);
     let home = folder.join("gnupg");
     fs::create_dir(&home).unwrap();
     fs::set_permissions(&home, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    let [key, signature] = made.get_or_insert_with(|| key_and_signature(&home, sums));
+    fs::write(public, key).unwrap();
+    fs::write(sums.with_file_name("SHA512SUMS.sign"), signature).unwrap();
+}
+
+/// A new key, and its signature of `sums`.
+fn key_and_signature(home: &Path, sums: &Path) -> [Vec<u8>; 2] {
     let gpg = |args: &[&str]| {
         let output = Command::new("gpg")
             .args(["--batch", "--quiet", "--pinentry-mode", "loopback", "--passphrase", ""])
             .args(args)
-            .env("GNUPGHOME", &home)
+            .env("GNUPGHOME", home)
             .output()
             .unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -250,19 +260,13 @@ fn sign(folder: &Path, sums: &Path, public: &Path) {
         "sign",
         "never",
     ]);
-    fs::write(public, gpg(&["--armor", "--export"])).unwrap();
-    let signature = sums.with_file_name("SHA512SUMS.sign");
-    gpg(&[
-        "--armor",
-        "--output",
-        signature.to_str().unwrap(),
-        "--detach-sign",
-        sums.to_str().unwrap(),
-    ]);
+    let key = gpg(&["--armor", "--export"]);
+    let signature = gpg(&["--armor", "--output", "-", "--detach-sign", sums.to_str().unwrap()]);
     let _ = Command::new("gpgconf")
         .args(["--kill", "all"])
-        .env("GNUPGHOME", &home)
+        .env("GNUPGHOME", home)
         .status();
+    [key, signature]
 }
 
 /// Debian 13's definition with the tests' mirror and key.

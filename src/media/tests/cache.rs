@@ -233,6 +233,21 @@ fn another_key_does_not_share_what_is_kept() {
     assert_eq!(world.obtain_as(&request).fault().0, Cause::Verification);
 }
 
+/// An ISO that was fetched for another key's signature is kept as what this one signed, for machines that are pinned to it.
+#[test]
+fn who_signed_it_last_is_written_down() {
+    let world = World::new();
+    world.obtain().holding(&world.content);
+    let record = world.place().with_file_name("iso.json");
+    let signer = list(&world.cache()).unwrap()[0].record.origin.clone();
+    let mut text: serde_json::Value = serde_json::from_slice(&fs::read(&record).unwrap()).unwrap();
+    text["origin"]["signed"]["fingerprint"] = "00".into();
+    fs::write(&record, text.to_string()).unwrap();
+    assert_ne!(list(&world.cache()).unwrap()[0].record.origin, signer);
+    world.obtain().holding(&world.content);
+    assert_eq!(list(&world.cache()).unwrap()[0].record.origin, signer);
+}
+
 #[test]
 fn two_at_once_do_not_disturb_each_other() {
     let world = Arc::new(World::new());
