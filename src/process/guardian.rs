@@ -223,11 +223,30 @@ fn end_when_abandoned(child: &Mutex<Option<Child>>, ending: Ending) {
     if released {
         return;
     }
-    if ending == Ending::Interrupt && signal(child, Signal::INT) {
-        // The process ends, and with it this one, unless it hangs.
-        let _ = Wait::new("the process to call off its work", INTERRUPT_LIMIT).until(|| Ok(None::<()>));
+    if ending == Ending::Interrupt {
+        // One that does not listen yet would just die of it, and what it has begun elsewhere would go on.
+        let _ = Wait::new("the process to listen", INTERRUPT_LIMIT).until(|| Ok(hears_interrupt(child).then_some(())));
+        if signal(child, Signal::INT) {
+            // The process ends, and with it this one, unless it hangs.
+            let _ = Wait::new("the process to call off its work", INTERRUPT_LIMIT).until(|| Ok(None::<()>));
+        }
     }
     signal(child, Signal::KILL);
+}
+
+/// Whether the process catches SIGINT (`SigCgt`, see `proc_pid_status(5)`); `true` where that cannot be seen.
+fn hears_interrupt(child: &Mutex<Option<Child>>) -> bool {
+    let child = child.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(child) = child.as_ref() else { return true };
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id()));
+    status.map_or(true, |status| catches(&status, Signal::INT))
+}
+
+/// Whether a process with this status catches `signal`.
+fn catches(status: &str, signal: Signal) -> bool {
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    caught.is_none_or(|mask| mask >> (signal.as_raw() - 1) & 1 == 1)
 }
 
 /// Whether the process was there to be sent a signal.
@@ -236,4 +255,19 @@ fn signal(child: &Mutex<Option<Child>>, signal: Signal) -> bool {
     child
         .as_ref()
         .is_some_and(|child| rustix::process::kill_process(Pid::from_child(child), signal).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_listens_is_seen() {
+        // Bit N - 1 stands for signal N.
+        let status = |mask: &str| format!("Name:\tsh\nSigIgn:\t0000000000000002\nSigCgt:\t{mask}\n");
+        assert!(catches(&status("0000000000000002"), Signal::INT));
+        assert!(!catches(&status("0000000000000001"), Signal::INT));
+        assert!(catches(&status("0000000000004002"), Signal::TERM));
+        assert!(catches("", Signal::INT), "where it is not told");
+    }
 }
