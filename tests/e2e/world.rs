@@ -26,6 +26,8 @@ pub struct World {
     name: &'static str,
     folder: tempfile::TempDir,
     cache: PathBuf,
+    /// Where GnuPG keeps the key that signs the ISO's checksums.
+    pub signing: PathBuf,
     _mirror: Server,
     _registry: Arc<Server>,
 }
@@ -42,7 +44,7 @@ impl World {
         mirror(&kept.join("media/iso"), &mirror_dir);
         fs::create_dir_all(project.join("vm")).unwrap();
         sign(
-            folder.path(),
+            &kept.join("signing"),
             &mirror_dir.join("SHA512SUMS"),
             &project.join("vm/test.asc"),
         );
@@ -66,6 +68,7 @@ impl World {
         Self {
             name,
             cache: kept.join("cache"),
+            signing: kept.join("signing"),
             folder,
             _mirror: mirror,
             _registry: registry,
@@ -228,21 +231,20 @@ fn mirror(iso_dir: &Path, into: &Path) {
     }
 }
 
-/// Signs `sums` with a new key, whose public half goes to `public`. All worlds have the same one: they share the cache, where
-/// the ISO has one signer.
-fn sign(folder: &Path, sums: &Path, public: &Path) {
+/// Signs `sums` with the tests' key, whose public half goes to `public`. It is kept for the next run, as the checkpoints are,
+/// in which the ISO's signer is written.
+fn sign(home: &Path, sums: &Path, public: &Path) {
     static MADE: Mutex<Option<[Vec<u8>; 2]>> = Mutex::new(None);
-    let home = folder.join("gnupg");
-    fs::create_dir(&home).unwrap();
-    fs::set_permissions(&home, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
     let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
-    let [key, signature] = made.get_or_insert_with(|| key_and_signature(&home, sums));
+    let [key, signature] = made.get_or_insert_with(|| key_and_signature(home, sums));
     fs::write(public, key).unwrap();
     fs::write(sums.with_file_name("SHA512SUMS.sign"), signature).unwrap();
 }
 
-/// A new key, and its signature of `sums`.
+/// The key, which is made if it is not there, and its signature of `sums`.
 fn key_and_signature(home: &Path, sums: &Path) -> [Vec<u8>; 2] {
+    fs::create_dir_all(home).unwrap();
+    fs::set_permissions(home, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
     let gpg = |args: &[&str]| {
         let output = Command::new("gpg")
             .args(["--batch", "--quiet", "--pinentry-mode", "loopback", "--passphrase", ""])
@@ -253,13 +255,15 @@ fn key_and_signature(home: &Path, sums: &Path) -> [Vec<u8>; 2] {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         output.stdout
     };
-    gpg(&[
-        "--quick-gen-key",
-        "Test images <images@example.org>",
-        "ed25519",
-        "sign",
-        "never",
-    ]);
+    if gpg(&["--list-secret-keys"]).is_empty() {
+        gpg(&[
+            "--quick-gen-key",
+            "Test images <images@example.org>",
+            "ed25519",
+            "sign",
+            "never",
+        ]);
+    }
     let key = gpg(&["--armor", "--export"]);
     let signature = gpg(&["--armor", "--output", "-", "--detach-sign", sums.to_str().unwrap()]);
     let _ = Command::new("gpgconf")
