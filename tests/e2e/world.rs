@@ -26,7 +26,7 @@ pub struct World {
     name: &'static str,
     folder: tempfile::TempDir,
     cache: PathBuf,
-    /// Where GnuPG keeps the key that signs the ISO's checksums.
+    /// Where gpg keeps the key that signs the ISO's checksums.
     pub signing: PathBuf,
     _mirror: Server,
     _registry: Arc<Server>,
