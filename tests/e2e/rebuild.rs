@@ -39,7 +39,7 @@ pub fn makes_it_clean(world: &World) {
 }
 
 /// Every checkpoint of `before` is there, the very same; others may make more meanwhile.
-fn are_still_there(world: &World, before: &BTreeMap<String, String>) {
+pub fn are_still_there(world: &World, before: &BTreeMap<String, String>) {
     let now = world.layers();
     for (key, id) in before {
         assert_eq!(now.get(key), Some(id), "{key}");
