@@ -159,6 +159,11 @@ pub fn clone_whole(vbox: &VBoxManage, folder: &Path, to: &Path) -> Result<()> {
         .with_context(|| format!("the machine in {} has no disk", folder.display()))?;
     let run_dir = to.parent().unwrap_or(to);
     host::disk::require(run_dir, size_of_chain(vbox, Path::new(disk))?).with_context(context)?;
+    // A copy that was called off may still be known, though its file is gone.
+    let known = info::disks(&vbox.ask(arguments::list_disks())?);
+    if known.iter().any(|disk| disk.file == to) {
+        let _ = vbox.change(arguments::close_file(to));
+    }
     vbox.copy(arguments::clone_disk(Path::new(disk), to), run_dir)
         .with_context(context)?;
     // Its file alone is wanted.
