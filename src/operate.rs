@@ -9,7 +9,7 @@ use fs_err as fs;
 use crate::cancel::Cancel;
 use crate::checkpoint::{Base, Store};
 use crate::config::Ports;
-use crate::event::Stage;
+use crate::event::{Event, Stage};
 use crate::fault::{Cause, Fault};
 use crate::host;
 use crate::identity::{self, Identity};
@@ -52,6 +52,16 @@ pub fn running(instance: &Instance) -> Result<Record> {
         );
     }
     Ok(record)
+}
+
+/// That the machine runs, and where it is reached.
+pub fn ready(instance: &Instance, record: &Record) -> Event {
+    Event::Ready {
+        name: instance.name.to_string(),
+        url: format!("https://{}", record.login.domain()),
+        https_port: record.https_port,
+        ssh_port: record.ssh_port,
+    }
 }
 
 /// A machine that runs.

@@ -356,12 +356,7 @@ impl Run<'_> {
             stage: Stage::Verify,
             seconds,
         });
-        events.emit(Event::Ready {
-            name: self.instance.name.to_string(),
-            url: format!("https://{}", self.record.login.domain()),
-            https_port: self.record.https_port,
-            ssh_port: self.record.ssh_port,
-        });
+        events.emit(operate::ready(&self.instance, &self.record));
         Ok(())
     }
 

@@ -4,8 +4,7 @@ use anyhow::Result;
 
 use super::{App, Machine};
 use crate::checkpoint::Store;
-use crate::event::Event;
-use crate::moments;
+use crate::{moments, operate};
 
 /// The arguments of `reset`.
 #[derive(Debug, Clone, clap::Args)]
@@ -27,12 +26,7 @@ impl Args {
         let store = Store::open(&app.paths.cache)?;
         let _share = store.share(&app.cancel, || app.events.note("waiting for another provision"))?;
         moments::reset(&host, &instance, &store, &mut record)?;
-        app.events.emit(Event::Ready {
-            name: instance.name.to_string(),
-            url: format!("https://{}", record.login.domain()),
-            https_port: record.https_port,
-            ssh_port: record.ssh_port,
-        });
+        app.events.emit(operate::ready(&instance, &record));
         Ok(())
     }
 }

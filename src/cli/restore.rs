@@ -4,7 +4,6 @@ use anyhow::Result;
 
 use super::{App, Machine};
 use crate::checkpoint::Store;
-use crate::event::Event;
 use crate::moments::{self, SnapshotName};
 use crate::operate;
 
@@ -41,12 +40,7 @@ impl Args {
         if !started.from_memory {
             operate::wait_for_site(&host, &record)?;
         }
-        app.events.emit(Event::Ready {
-            name: instance.name.to_string(),
-            url: format!("https://{}", record.login.domain()),
-            https_port: record.https_port,
-            ssh_port: record.ssh_port,
-        });
+        app.events.emit(operate::ready(&instance, &record));
         Ok(())
     }
 }
