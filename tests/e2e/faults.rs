@@ -89,10 +89,10 @@ fn stop_guest(socket: &Path) {
     }
 }
 
-/// More memory than there are addresses: QEMU refuses by itself.
+/// More memory than the processor has addresses for: QEMU refuses by itself.
 pub fn a_dying_qemu_is_quoted(world: &World) {
     let ended = world
-        .run(&["create", "--name", "dies", "--disk", "22G", "--memory", "4000000G"])
+        .run(&["create", "--name", "dies", "--disk", "22G", "--memory", "16T"])
         .end();
     assert_eq!(ended.code, Some(13), "{}", ended.stderr);
     let error = ended
