@@ -13,6 +13,7 @@ mod migration;
 mod moments;
 mod probe;
 mod qmp;
+mod vet;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
