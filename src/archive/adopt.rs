@@ -89,7 +89,8 @@ impl Arrived {
         } else {
             format!("the login {}'s", self.name)
         };
-        let message = format!("{whose} checkpoints open with other keys than those in the file: they could not be used here");
+        let message =
+            format!("{whose} checkpoints open with other keys than those in the file: they could not be used here");
         bail!(Fault::new(Cause::Config, message).hint(
             "import it into a cache of its own (PROVISION_CACHE_DIR), or `provision cache prune` first, if no machine needs \
              the checkpoints that are here"

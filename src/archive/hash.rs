@@ -43,7 +43,11 @@ impl Content {
     }
 
     fn skip_to(&mut self, to: u64) {
-        let mut left = if self.counts_holes { to.saturating_sub(self.at) } else { 0 };
+        let mut left = if self.counts_holes {
+            to.saturating_sub(self.at)
+        } else {
+            0
+        };
         while left > 0 {
             let count = ZEROS.len().min(usize::try_from(left).unwrap_or(usize::MAX));
             self.hash.update(&ZEROS[..count]);

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
-use super::parts::{self, Part};
 use super::FORMAT;
+use super::parts::{self, Part};
 use crate::checkpoint::{Base, Manifest};
 use crate::config::Login;
 use crate::event::Stage;
@@ -131,14 +131,18 @@ impl Index {
         let version: Version = serde_json::from_slice(text).map_err(|error| refused(&error.to_string()))?;
         if version.format != FORMAT {
             let (theirs, tool) = (version.format, version.tool);
-            let message =
-                format!("it has the format {theirs}, written by provision {tool}; this program reads the format {FORMAT}");
+            let message = format!(
+                "it has the format {theirs}, written by provision {tool}; this program reads the format {FORMAT}"
+            );
             return Err(other_version(message).into());
         }
         let index: Self = serde_json::from_slice(text).map_err(|error| refused(&error.to_string()))?;
         if let Some(other) = index.layers.iter().find(|layer| layer.manifest.format != key::FORMAT) {
             let theirs = other.manifest.format;
-            let message = format!("its checkpoints have the format {theirs}; this program's have {}", key::FORMAT);
+            let message = format!(
+                "its checkpoints have the format {theirs}; this program's have {}",
+                key::FORMAT
+            );
             return Err(other_version(message).into());
         }
         index.check().map_err(|reason| refused(&reason))?;
@@ -158,7 +162,10 @@ impl Index {
         let wanted = identities(&self.layers)?;
         let found: Vec<_> = self.identities.iter().map(|keys| keys.name.as_str()).collect();
         if found != wanted {
-            return Err(format!("a checkpoint of {} needs the keys {wanted:?}, not {found:?}", top.stage));
+            return Err(format!(
+                "a checkpoint of {} needs the keys {wanted:?}, not {found:?}",
+                top.stage
+            ));
         }
         for keys in &self.identities {
             let mut seen = BTreeSet::new();
@@ -236,7 +243,11 @@ fn check_layer(layer: &Packed, below: Option<&Manifest>, names: &[&str]) -> Resu
     if parent.as_ref() != below.map(|below| &below.base) || below.is_some_and(|below| below.stage >= *stage) {
         return Err(format!("the checkpoint {stage} does not lie on the one before it"));
     }
-    let derived = Key::derive(*stage, parent.as_ref().map(|parent| &parent.key), &layer.manifest.inputs);
+    let derived = Key::derive(
+        *stage,
+        parent.as_ref().map(|parent| &parent.key),
+        &layer.manifest.inputs,
+    );
     if base.key != derived {
         return Err(format!("the checkpoint {stage} was not made from what it says"));
     }

@@ -117,7 +117,10 @@ impl Read for Data<'_, '_> {
         let wanted = into.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
         let count = self.file.read_at(&mut into[..wanted], self.at)?;
         if count == 0 && wanted > 0 {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "a checkpoint's file has become shorter"));
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "a checkpoint's file has become shorter",
+            ));
         }
         self.content.data(&into[..count]);
         self.at += count as u64;

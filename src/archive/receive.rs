@@ -87,13 +87,20 @@ fn take(wanted: &Receiving<'_>, from: impl Read) -> Result<Received> {
     let top = &index.top()?.manifest;
     events.emit(Event::StageStarted {
         stage: Stage::Import,
-        reason: format!("the checkpoint {} ({}) and what it lies on", top.stage, top.base.key.short()),
+        reason: format!(
+            "the checkpoint {} ({}) and what it lies on",
+            top.stage,
+            top.base.key.short()
+        ),
         typical_seconds: None,
     });
     let store = Store::open(&paths.cache)?;
     let mut arrived = Vec::new();
     for keys in &index.identities {
-        let contents = keys.files.iter().map(|file| members.small(&keys.member(&file.name), file.size));
+        let contents = keys
+            .files
+            .iter()
+            .map(|file| members.small(&keys.member(&file.name), file.size));
         let contents: Vec<Vec<u8>> = contents.collect::<Result<_>>()?;
         arrived.push(Arrived::new(keys, &contents, paths)?);
     }
@@ -161,7 +168,12 @@ fn take(wanted: &Receiving<'_>, from: impl Read) -> Result<Received> {
 
 /// Keeps others from removing layers meanwhile; where keys are to be replaced, from using any.
 fn lock(wanted: &Receiving<'_>, store: &Store, index: &Index, arrived: &[Arrived]) -> Result<(Lock, Vec<Fate>)> {
-    let fates = || arrived.iter().map(|keys| keys.fate(index, store)).collect::<Result<Vec<_>>>();
+    let fates = || {
+        arrived
+            .iter()
+            .map(|keys| keys.fate(index, store))
+            .collect::<Result<Vec<_>>>()
+    };
     let share = store.share(wanted.cancel, || {
         wanted
             .events
@@ -173,8 +185,11 @@ fn lock(wanted: &Receiving<'_>, store: &Store, index: &Index, arrived: &[Arrived
     }
     drop(share);
     let alone = store.try_alone()?.with_context(|| {
-        Fault::new(Cause::Busy, "another provision command uses the keys that would be replaced")
-            .hint("wait for it to end: `provision list` tells which machines are unfinished")
+        Fault::new(
+            Cause::Busy,
+            "another provision command uses the keys that would be replaced",
+        )
+        .hint("wait for it to end: `provision list` tells which machines are unfinished")
     })?;
     Ok((alone, fates()?))
 }
@@ -195,7 +210,8 @@ fn standing(index: &Index, store: &Store) -> Result<Vec<bool>> {
 
 fn other_making(layer: &Packed) -> Fault {
     let (stage, key) = (layer.manifest.stage, layer.base().key.short());
-    let message = format!("the checkpoint {stage} ({key}) was made here, too: what lies on the one in the file does not fit it");
+    let message =
+        format!("the checkpoint {stage} ({key}) was made here, too: what lies on the one in the file does not fit it");
     Fault::new(Cause::Config, message).hint(
         "`provision create` makes the rest on the one that is here; or `provision cache prune` first, if no machine needs it",
     )
@@ -221,7 +237,9 @@ impl<R: Read> Unpacking<'_, '_, '_, R> {
             let digest = self.members.file(&member, file, into.as_ref(), &mut self.told)?;
             let noted = layer.manifest.digests.get(&file.name);
             if noted.is_some_and(|noted| *noted != digest) {
-                bail!(refused(&format!("{member} is not what it was when it was made (SHA-256)")));
+                bail!(refused(&format!(
+                    "{member} is not what it was when it was made (SHA-256)"
+                )));
             }
         }
         Ok(())

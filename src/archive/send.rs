@@ -105,7 +105,10 @@ impl<'a> Packing<'a> {
     fn new(wanted: &'a Sending<'a>) -> Result<Self> {
         let hypervisor = wanted.layer.hypervisor();
         let Some(names) = hypervisor.driver().portable() else {
-            let message = format!("the checkpoint is {}'s, and only QEMU's can be carried", hypervisor.title());
+            let message = format!(
+                "the checkpoint is {}'s, and only QEMU's can be carried",
+                hypervisor.title()
+            );
             bail!(Fault::new(Cause::Usage, message).hint(
                 "its checkpoints are machines in the program's own lists; `--machine qemu` makes others, and `provision export \
                  --checkpoint` writes this one as an image"
@@ -113,7 +116,10 @@ impl<'a> Packing<'a> {
         };
         let mut chain = wanted.store.chain(&wanted.layer.manifest.base);
         chain.reverse();
-        let layers = chain.iter().map(|layer| packed(layer, names)).collect::<Result<Vec<_>>>()?;
+        let layers = chain
+            .iter()
+            .map(|layer| packed(layer, names))
+            .collect::<Result<Vec<_>>>()?;
         let identities = index::identities(&layers).map_err(anyhow::Error::msg)?;
         let of = |name: &str| match name {
             index::BUILDER => Identity::load(&wanted.paths.builder()),
@@ -210,7 +216,10 @@ fn require_noted(layer: &Packed, name: &str, digest: &str) -> Result<()> {
     }
     let (stage, key) = (layer.manifest.stage, layer.base().key.short());
     let message = format!("the checkpoint {stage} ({key}) is damaged: {name} has changed since it was made (SHA-256)");
-    bail!(Fault::new(Cause::Verification, message).hint("`provision cache check` sets it aside, `provision create` makes it again"))
+    bail!(
+        Fault::new(Cause::Verification, message)
+            .hint("`provision cache check` sets it aside, `provision create` makes it again")
+    )
 }
 
 fn packed(layer: &Layer, names: &[&str]) -> Result<Packed> {
@@ -232,7 +241,9 @@ fn packed(layer: &Layer, names: &[&str]) -> Result<Packed> {
 
 fn keys(name: &str, identity: &Identity) -> Keys {
     let files = identity.to_files();
-    let files = files.iter().map(|(name, content): &(_, Secret)| small(name, content.expose().len()));
+    let files = files
+        .iter()
+        .map(|(name, content): &(_, Secret)| small(name, content.expose().len()));
     Keys {
         name: name.to_owned(),
         files: files.collect(),

@@ -117,7 +117,9 @@ impl<'a, R: Read> Members<'a, R> {
         let noted: BTreeMap<String, String> =
             serde_json::from_slice(&text).map_err(|error| refused(&error.to_string()))?;
         if let Some((name, _)) = read.iter().find(|(name, digest)| noted.get(*name) != Some(digest)) {
-            bail!(refused(&format!("{name} is not what it was when it was written (SHA-256)")));
+            bail!(refused(&format!(
+                "{name} is not what it was when it was written (SHA-256)"
+            )));
         }
         if noted.len() != read.len() {
             bail!(refused("it lacks something"));

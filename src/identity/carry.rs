@@ -7,8 +7,8 @@ use fs_err as fs;
 
 use super::make::write_private;
 use super::{
-    HOST_PRIVATE_KEY, HOST_PUBLIC_KEY, Identity, KNOWN_HOSTS, KeyPair, PASSWORD, PASSWORD_HASH, PRIVATE_KEY, PUBLIC_KEY,
-    Secret,
+    HOST_PRIVATE_KEY, HOST_PUBLIC_KEY, Identity, KNOWN_HOSTS, KeyPair, PASSWORD, PASSWORD_HASH, PRIVATE_KEY,
+    PUBLIC_KEY, Secret,
 };
 
 impl Identity {

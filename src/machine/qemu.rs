@@ -13,11 +13,11 @@ mod migration;
 mod moments;
 mod probe;
 mod qmp;
-mod vet;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod vet;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -135,8 +135,9 @@ impl Supply<'_> {
                 let offline = Fault::of(&error).is_some_and(|fault| fault.cause == Cause::Network);
                 let kept = kept.filter(|_| offline).ok_or(error)?;
                 let name = &kept.chosen.name;
-                self.events
-                    .warn(format!("no mirror answers; {name} is taken, though there may be a newer one"));
+                self.events.warn(format!(
+                    "no mirror answers; {name} is taken, though there may be a newer one"
+                ));
                 Ok(kept)
             }),
         }

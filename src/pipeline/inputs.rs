@@ -11,8 +11,8 @@ use crate::config::Config;
 use crate::event::{Event, Stage};
 use crate::guest::{Definition, InstallRecipe};
 use crate::identity::Identity;
-use crate::machine::driver::Features;
 use crate::key::Inputs;
+use crate::machine::driver::Features;
 use crate::media::{self, Iso, Request};
 use crate::paths::Paths;
 use crate::pins::Lock;
@@ -190,7 +190,6 @@ impl Parts {
             ),
         ])
     }
-
 }
 
 /// The first stage of [`plan_offline`] whose key is not known, since the keys that it puts into the guest are only made

@@ -119,13 +119,20 @@ mod tests {
             assert_eq!(may_be_secret(path), is_secret, "{path}");
         }
         let inputs = |pairs: &[(&str, &str)]| -> Inputs {
-            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+            pairs
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect()
         };
         let project = |password| common(Stage::Project, inputs(&[("srcs/.env", password), ("Makefile", "1")]));
         assert_eq!(project("a"), project("b"));
         let proxy = |password| common(Stage::Docker, inputs(&[("http proxy", password)]));
         assert_eq!(proxy("a"), proxy("b"));
-        assert_ne!(proxy("a"), common(Stage::Docker, Inputs::new()), "whether there is one counts");
+        assert_ne!(
+            proxy("a"),
+            common(Stage::Docker, Inputs::new()),
+            "whether there is one counts"
+        );
         let install = common(Stage::Install, Inputs::new());
         assert_eq!(install["archive//format"], archive::FORMAT.to_string());
     }

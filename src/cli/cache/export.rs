@@ -82,7 +82,11 @@ impl Args {
             return archive::send(&wanted, stdout).map(drop);
         }
         let sent = archive::send_file(&wanted, &app.cwd.join(&self.file), self.force)?;
-        if let Some(file) = sent.file.as_ref().filter(|file| project::sends(&config.project.dir, file)) {
+        if let Some(file) = sent
+            .file
+            .as_ref()
+            .filter(|file| project::sends(&config.project.dir, file))
+        {
             app.events.warn(format!(
                 "{} lies in the project folder and will be sent with it: list it in .provisionignore, or move it",
                 file.display()
@@ -95,7 +99,8 @@ impl Args {
 fn refuse_stdout(app: &App) -> Result<()> {
     if app.reporter.is_json() {
         bail!(
-            Fault::new(Cause::Usage, "`--json` and `-` both want standard output").hint("name a file, or leave `--json` out")
+            Fault::new(Cause::Usage, "`--json` and `-` both want standard output")
+                .hint("name a file, or leave `--json` out")
         );
     }
     if std::io::stdout().is_terminal() {

@@ -62,7 +62,10 @@ impl Args {
 fn open(file: &std::path::Path) -> Result<std::fs::File> {
     if !file.exists() {
         let message = format!("there is no file {}", file.display());
-        bail!(Fault::new(Cause::Usage, message).hint("`provision cache export` writes one on the host with the checkpoint"));
+        bail!(
+            Fault::new(Cause::Usage, message)
+                .hint("`provision cache export` writes one on the host with the checkpoint")
+        );
     }
     if file.is_dir() {
         bail!(Fault::new(Cause::Usage, format!("{} is a folder", file.display())).hint("name the file in it"));

@@ -81,8 +81,16 @@ mod tests {
         for (line, backing, reason) in [
             ("create -f qcow2 a.qcow2 1M", Some(on), "lies on nothing"),
             (overlay, None, "lies on ../k/disk.qcow2"),
-            ("create -u -f qcow2 -F raw -b /etc/shadow a.qcow2 1M", Some(on), "lies on /etc/shadow"),
-            ("create -f qcow2 -o data_file=other.raw a.qcow2 1M", None, "in another file"),
+            (
+                "create -u -f qcow2 -F raw -b /etc/shadow a.qcow2 1M",
+                Some(on),
+                "lies on /etc/shadow",
+            ),
+            (
+                "create -f qcow2 -o data_file=other.raw a.qcow2 1M",
+                None,
+                "in another file",
+            ),
             ("create -f raw a.qcow2 1M", None, "no qcow2"),
         ] {
             let error = disk(&made(line), backing).unwrap_err();
