@@ -228,6 +228,26 @@ fn what_one_host_made_is_cached_on_another() {
 }
 
 #[test]
+fn an_import_needs_no_program_and_keeps_keys_private() {
+    let hosts = Hosts::new();
+    hosts.make("a");
+    let file = hosts.path("all.provision");
+    hosts.text("a", &["cache", "export", "--stage", "project", file.to_str().unwrap()]);
+    let mut import = hosts.command("b", &["cache", "import", file.to_str().unwrap()]);
+    let imported = import.env("PATH", "/nonexistent").output().unwrap();
+    assert!(imported.status.success(), "{}", stderr(&imported));
+    assert_eq!(hosts.cached("b"), ["install", "docker", "account", "project"]);
+    // The keys are private here, too.
+    for login in ["_builder", "jdoe"] {
+        let folder = hosts.path("b/cache/v1/identities").join(login);
+        assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
+        for entry in fs::read_dir(folder).unwrap() {
+            assert_eq!(entry.unwrap().metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        }
+    }
+}
+
+#[test]
 fn it_goes_through_pipes() {
     let hosts = Hosts::new();
     hosts.make("a");

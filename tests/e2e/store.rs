@@ -56,7 +56,7 @@ pub fn is_carried_to_another_host(world: &World) {
         told["data_bytes"],
         told["bytes"],
         exported.as_secs_f64(),
-        (start.elapsed() - exported).as_secs_f64()
+        start.elapsed().saturating_sub(exported).as_secs_f64()
     ));
     let plan = says(&["plan"]);
     for stage in ["install", "docker"] {
