@@ -21,7 +21,7 @@ mod restore;
 #[cfg(test)]
 mod tests;
 
-pub use created::{forget_created, keep_created};
+pub use created::{created_with_memory, forget_created, keep_created, keep_created_anew};
 pub use name::SnapshotName;
 pub use renew::renew;
 pub use restore::{give_up_if_lost, reset, restore};

@@ -7,6 +7,7 @@ use crate::config::{AcceleratorChoice, Ports};
 use crate::event::Stage;
 use crate::key::{Inputs, Key};
 use crate::machine::driver::Hypervisor;
+use crate::machine::qemu::arguments::Size;
 use crate::machine::qemu::image;
 use crate::paths::Paths;
 use crate::process::{self, CommandLine, kill_point};
@@ -347,6 +348,29 @@ fn how_another_disk_on_the_same_checkpoint_was_left_is_not_how_this_one_was() {
     assert!(created::is_of(&kept, &machine.record));
     machine.record.disk_id = Some("02".into());
     assert!(!created::is_of(&kept, &machine.record));
+}
+
+#[test]
+fn only_a_memory_of_this_very_machine_makes_it_clean() {
+    let mut machine = Machine::new();
+    let key = Key::derive(Stage::Project, None, &Inputs::new());
+    machine.record.layer = Some(Base { key, id: "00".into() });
+    machine.record.disk_id = Some("01".into());
+    let size = |cpus| Size { cpus, memory_mib: 64 };
+    let found = |machine: &Machine, size| {
+        let found = created_with_memory(&machine.instance, &machine.record, size);
+        found.unwrap().map(|kept| kept.folder)
+    };
+    let kept = keep_as(&machine.instance, &machine.record, ".created-0123", false).unwrap();
+    assert_eq!(found(&machine, size(1)), None, "it has no memory");
+    // A machine that is off has none to keep.
+    let manifest = kept.moment.folder.join(MANIFEST);
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    std::fs::write(&manifest, text.replace("\"memory\": false", "\"memory\": true")).unwrap();
+    assert_eq!(found(&machine, size(1)).as_deref(), Some(".created-0123"));
+    assert_eq!(found(&machine, size(2)), None);
+    machine.record.disk_id = Some("02".into());
+    assert_eq!(found(&machine, size(1)), None);
 }
 
 /// What `snapshots_are_whole_wherever_a_kill_hits` kills. What a snapshot's name begins with is what its disk holds.
