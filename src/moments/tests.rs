@@ -126,12 +126,15 @@ impl Machine {
     }
 }
 
-fn instance(folder: &Path) -> Instance {
-    let paths = Paths {
+fn paths(folder: &Path) -> Paths {
+    Paths {
         cache: folder.join("cache"),
         machines: folder.join("machines"),
-    };
-    Instance::new(&paths, &"eval".parse().unwrap())
+    }
+}
+
+fn instance(folder: &Path) -> Instance {
+    Instance::new(&paths(folder), &"eval".parse().unwrap())
 }
 
 fn entries(folder: &Path) -> usize {
@@ -387,6 +390,12 @@ fn killed_at_its_work() {
     machine.remove("b").unwrap();
 }
 
+/// Whether `gc` finds an unfinished snapshot in the folder of a machine.
+fn found_by_gc(folder: &Path) -> bool {
+    let found = crate::gc::search(&paths(folder), &Events::ignore(), false).unwrap();
+    found.iter().any(|leftover| leftover.kind == "unfinished snapshot")
+}
+
 #[test]
 fn snapshots_are_whole_wherever_a_kill_hits() {
     let mut at = 1;
@@ -396,6 +405,8 @@ fn snapshots_are_whole_wherever_a_kill_hits() {
         let killed =
             kill_point::testing::run_killed("moments::tests::killed_at_its_work", &folder.to_string_lossy(), at);
         let mut machine = Machine::at(folder);
+        let unfinished = !unfinished(&machine.instance).unwrap().is_empty();
+        assert_eq!(found_by_gc(folder), unfinished, "point {at}");
         machine.settle();
         let rubbish = folders(&machine.instance).unwrap();
         assert!(rubbish.iter().all(|(name, _)| !is_rubbish(name)), "point {at}");
