@@ -5,7 +5,7 @@
 #   benches/against-packer.sh PROGRAM ISO PROJECT [REGISTRY]
 #
 # PROGRAM is `provision`, ISO a Debian 13 installer, PROJECT a folder with Makefile and srcs/, REGISTRY a mirror of Docker Hub
-# as guests reach it (http://10.0.2.2:PORT). Packer is Debian's (`apt-get install packer`). Everything is kept in a temporary
+# as guests reach it (http://10.0.2.2:PORT). Debian's packages come from apt's own mirror, or DEBIAN_MIRROR. Packer is Debian's (`apt-get install packer`). Everything is kept in a temporary
 # folder and removed. Needs two quiet CPUs and some 45 minutes.
 #
 # Packer gets what its documentation offers for speed without a screen: `headless`, `disk_cache` "unsafe", discard and
@@ -71,8 +71,8 @@ template() {
     "disk_interface": "virtio", "net_device": "virtio-net", "disk_cache": "unsafe", "disk_discard": "unmap",
     "disk_detect_zeroes": "unmap", "skip_compaction": true, "headless": true,
     "qemuargs": [["-cpu", "$cpu"]],
-    "http_directory": "$here/packer", "boot_wait": "3s", "boot_key_interval": "10ms",
-    "boot_command": ["<esc><wait1s>install auto=true priority=critical debconf/frontend=noninteractive fb=false ",
+    "http_directory": "$work/http", "boot_wait": "3s", "boot_key_interval": "10ms",
+    "boot_command": ["<esc><wait1s>install auto=true priority=critical DEBIAN_FRONTEND=noninteractive fb=false ",
                      "preseed/url=http://{{ .HTTPIP }}:{{ .HTTPPort }}/preseed.cfg --- quiet<enter>"],
     "ssh_username": "root", "ssh_password": "packer", "ssh_timeout": "2h", "shutdown_command": "poweroff"
   }],
@@ -84,7 +84,15 @@ template() {
 EOF
 }
 
+# The installer looks at the mirror, even if it installs from the medium alone.
+preseed() {
+    local rest=${mirror#http://}
+    sed -e "s|@HOST@|${rest%%/*}|; s|@FOLDER@|${rest#*/}|" "$here/packer/preseed.cfg"
+}
+
 by_packer() {
+    mkdir "$work/http"
+    preseed > "$work/http/preseed.cfg"
     template > "$work/packer.json"
     (
         cd "$work"
@@ -105,6 +113,7 @@ memory = "${memory}M"
 path = "$iso"
 sha512 = "$sum"
 EOF
+    printf '[network]\ndebian_mirror = "%s"\n' "$mirror"
     [[ -z $registry ]] || printf '[docker]\nregistry_mirror = "%s"\n' "$registry"
 }
 
@@ -129,6 +138,7 @@ ratio() { awk -v of="$(value "$1.seconds")" -v to="$(value packer.seconds)" 'BEG
 mib() { awk '{ printf "%.0f", $1 / 1048576 }' "$work/$1.bytes"; }
 peak() { awk '{ printf "%.0f", $1 / 1024 }' "$work/$1.peak"; }
 
+mirror=$("$here/../tests/support/mirror")
 sum=$(sha512sum "$iso" | cut -d' ' -f1)
 case $accelerator in tcg) cpu=qemu64 ;; *) cpu=host ;; esac
 mkdir -p "$work/project"
