@@ -64,7 +64,7 @@ pub(super) fn keep_anew(host: &Host, instance: &Instance, record: &Record) -> Re
 }
 
 pub(super) fn told(host: &Host, error: anyhow::Error) -> Result<()> {
-    if Fault::of(&error).is_some_and(|fault| fault.cause == Cause::Interrupted) {
+    if Fault::is_stop(&error) {
         return Err(error);
     }
     host.events
