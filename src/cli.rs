@@ -13,6 +13,7 @@ pub mod fetch;
 pub mod gc;
 pub mod guests;
 pub mod import;
+mod limit;
 pub mod list;
 pub mod lock;
 pub mod logs;
@@ -34,13 +35,16 @@ pub mod url;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::fault::{Cause, Fault};
 use crate::process::guardian::{self, Ending};
+use crate::report::Records;
 pub use app::App;
+pub use limit::Limit;
 pub use machine::Machine;
 pub use settings::Settings;
 
@@ -91,6 +95,18 @@ pub struct Global {
         hide_possible_values = false
     )]
     pub color: Color,
+    /// Give the whole run no more time than this, as in 90m or 2h: it ends as on Ctrl-C, and what has finished stays. Not for
+    /// `ssh`
+    #[arg(
+        long,
+        global = true,
+        value_name = "TIME",
+        env = limit::VARIABLE,
+        hide_env_values = true,
+        value_parser = limit::limit,
+        help_heading = "Run"
+    )]
+    pub timeout: Option<Limit>,
 }
 
 /// When to use colours.
@@ -200,6 +216,32 @@ pub enum Command {
 }
 
 impl Command {
+    /// The time that it may take: `limit`, unless another program takes this one's place.
+    pub fn limit(&self, limit: Option<Limit>) -> Option<Duration> {
+        let is_replaced = matches!(self, Self::Ssh(_) | Self::Guard { .. });
+        limit.filter(|_| !is_replaced).and_then(|Limit(time)| time)
+    }
+
+    /// What is left of it beside what it prints.
+    pub fn records(&self) -> Records {
+        let (command, junit) = match self {
+            Self::Create(args) => ("create", args.junit.clone()),
+            Self::Rebuild(args) => ("rebuild", args.junit.clone()),
+            Self::Fetch(_) => ("fetch", None),
+            Self::Export(_) => ("export", None),
+            Self::Import(_) => ("import", None),
+            _ => ("", None),
+        };
+        // Those show what another program says, as it is.
+        let relays = matches!(self, Self::Ssh(_) | Self::Exec(_) | Self::Logs(_) | Self::Guard { .. });
+        Records {
+            command,
+            beats: !relays,
+            summary: !command.is_empty(),
+            junit,
+        }
+    }
+
     /// Carries the command out; `exec` has an exit code of its own.
     ///
     /// # Errors

@@ -84,6 +84,10 @@ pub fn command_line(
     if terminal && !command.is_empty() {
         args.push("-t".into());
     }
+    if !terminal {
+        // Nobody is there to type a password for a guest that refuses the key.
+        args.push("-oBatchMode=yes".into());
+    }
     args.extend(["-p", &target.port.to_string(), "-l", &target.user].map(OsString::from));
     args.extend(["--".into(), HOST.to_string().into()]);
     if !command.is_empty() {

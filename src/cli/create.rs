@@ -1,5 +1,7 @@
 //! `provision create`
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 
 use super::{App, Settings};
@@ -24,6 +26,9 @@ pub struct Args {
     /// Make it of nothing but what provision.lock pins, or say what differs
     #[arg(long, conflicts_with = "refresh")]
     pub locked: bool,
+    /// Write the checks as JUnit XML, for a CI to show; it is written when the run fails, too
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
     /// Flags and variables.
     #[command(flatten)]
     pub settings: Settings,

@@ -88,7 +88,7 @@ fn keep_anew(host: &Host, instance: &Instance, record: &Record) -> Result<()> {
 }
 
 fn told(host: &Host, error: anyhow::Error) -> Result<()> {
-    if Fault::of(&error).is_some_and(|fault| fault.cause == Cause::Interrupted) {
+    if Fault::is_stop(&error) {
         return Err(error);
     }
     host.events

@@ -481,6 +481,7 @@ fn the_client_gets_pinned_keys_and_quoted_words() {
         "-oStrictHostKeyChecking=yes",
         "-oUpdateHostKeys=no",
         "-oLogLevel=ERROR",
+        "-oBatchMode=yes",
         "-p",
         "2222",
         "-l",

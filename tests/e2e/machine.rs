@@ -38,13 +38,27 @@ pub fn is_killed_while_installing(world: &World) {
 
 /// Ctrl-C when `moment` has come: the run says that it was interrupted, and leaves nothing running.
 fn is_interrupted(world: &World, args: &[&str], moment: impl Fn(&Value) -> bool) {
+    is_ended(world, args, "INT", moment);
+}
+
+/// The same by another signal.
+fn is_ended(world: &World, args: &[&str], signal: &str, moment: impl Fn(&Value) -> bool) {
     let before = world.machines();
     let mut run = world.run(args);
     assert!(run.until(moment), "the moment never came");
-    run.interrupt();
+    run.signal(signal);
     let ended = run.end();
     assert_eq!(ended.code, Some(130), "{}", ended.stderr);
     no_other_runs(world, &before);
+}
+
+/// What failed runs of the machine `name` have left.
+fn bundles(world: &World, name: &str) -> Vec<std::path::PathBuf> {
+    let entries = fs::read_dir(world.machine_dir(name)).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths
+        .filter(|path| path.to_string_lossy().contains("/failure-"))
+        .collect()
 }
 
 /// SIGINT and SIGKILL in the stages between install and project, on a machine of another login, which shares no
@@ -56,7 +70,13 @@ pub fn is_interrupted_at_any_stage(world: &World) {
     is_interrupted(world, &["create", "--name", "other"], begins("media"));
     // Another name server gives another key.
     let docker = ["create", "--name", "other", "--dns", "10.0.2.3"];
-    is_interrupted(world, &docker, begins("docker"));
+    // A CI ends its jobs by SIGTERM; nobody saw how far they were.
+    is_ended(world, &docker, "TERM", begins("docker"));
+    let bundles = bundles(world, "other");
+    assert_eq!(bundles.len(), 1, "{bundles:?}");
+    let error = fs::read_to_string(bundles[0].join("error.txt")).unwrap();
+    assert!(error.starts_with("stage: docker\n"), "{error}");
+    assert!(bundles[0].join("console.log").exists());
     let account = ["create", "--name", "other", "--login", "anna"];
     assert!(world.text(&["destroy", "--name", "other", "--yes"]).is_empty());
     let before = world.machines();
