@@ -20,6 +20,7 @@ mod machine;
 mod manifest;
 pub mod plan;
 pub mod rebuild;
+mod recorded;
 pub mod reset;
 pub mod restore;
 mod settings;
@@ -29,6 +30,7 @@ pub mod ssh;
 pub mod start;
 pub mod status;
 pub mod stop;
+mod timings;
 pub mod url;
 
 use std::ffi::OsString;

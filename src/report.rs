@@ -26,6 +26,7 @@ pub use ask::confirm;
 pub use failure::Failure;
 pub use paint::Paint;
 pub use table::table;
+pub use times::seconds;
 
 /// How much is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
