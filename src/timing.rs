@@ -37,3 +37,6 @@ pub fn write_json(file: &Path, value: &impl Serialize) -> Result<()> {
     new.persist(file).with_context(context)?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

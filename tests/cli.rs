@@ -23,5 +23,6 @@ mod cli {
     mod settings;
     mod store;
     pub mod support;
+    mod timings;
     mod virtualbox;
 }
