@@ -13,7 +13,7 @@ pub struct Args {
     /// Ask the mirror for the current point release instead of taking the cached ISO
     #[arg(long)]
     pub refresh: bool,
-    /// Write where the time went to FILE, for ui.perfetto.dev or chrome://tracing; also when the run fails
+    /// Write where the time went to FILE as a Chrome trace, which Perfetto shows; also when the run fails
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub trace: Option<PathBuf>,
     /// Flags and variables.

@@ -26,7 +26,7 @@ pub struct Args {
     /// Make it of nothing but what provision.lock pins, or say what differs
     #[arg(long)]
     pub locked: bool,
-    /// Write where the time went to FILE, for ui.perfetto.dev or chrome://tracing; also when the run fails
+    /// Write where the time went to FILE as a Chrome trace, which Perfetto shows; also when the run fails
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub trace: Option<PathBuf>,
     /// Flags and variables.

@@ -55,7 +55,7 @@ impl Recorder {
             reason = "whole, positive seconds are meant"
         )]
         let whole = |seconds: f64| seconds.max(0.0) as u64;
-        self.run().history().typical(stage).map(|course| whole(course.seconds))
+        self.run().typical(stage).map(|course| whole(course.seconds))
     }
 
     /// The parts of `stage` up to now.
@@ -77,9 +77,7 @@ impl Recorder {
 
     /// What later runs learn from: the courses of the stages that have ended well.
     pub fn ended(&self) -> Vec<(Stage, Course)> {
-        let run = self.run();
-        let ended = run.stages.iter().filter(|stage| stage.stage != Stage::Media);
-        ended.filter_map(|stage| Some((stage.stage, stage.course()?))).collect()
+        self.run().ended()
     }
 
     fn now(&self) -> f64 {

@@ -136,9 +136,23 @@ impl Run {
         }
     }
 
-    /// What is typical here.
-    pub const fn history(&self) -> &History {
-        &self.history
+    /// The typical course of a stage here. To verify a machine that runs takes a moment, which tells nothing of those that
+    /// boot for it: such runs are not announced.
+    pub fn typical(&self, stage: Stage) -> Option<Course> {
+        self.history.typical(stage).filter(|_| self.is_usual(stage))
+    }
+
+    fn is_usual(&self, stage: Stage) -> bool {
+        stage != Stage::Verify || self.planned.contains(&stage)
+    }
+
+    /// The courses of the stages that have ended well, for later runs to learn from.
+    pub fn ended(&self) -> Vec<(Stage, Course)> {
+        let usual = self
+            .stages
+            .iter()
+            .filter(|run| run.stage != Stage::Media && self.is_usual(run.stage));
+        usual.filter_map(|run| Some((run.stage, run.course()?))).collect()
     }
 
     /// The last run of `stage`.
@@ -195,7 +209,7 @@ impl Run {
             return None;
         }
         let now = self.stages.last().filter(|run| run.to.is_none())?;
-        let typical = self.history.typical(now.stage)?;
+        let typical = self.typical(now.stage)?;
         let elapsed = at - now.from;
         let (mut done, mut typically) = self.done();
         let whole = self.whole();

@@ -231,7 +231,9 @@ fn a_recorder_passes_all_on_and_adds_estimates() {
     let recorder = Recorder::new(History::default());
     let all: Vec<Event> = events().into_iter().map(|(_, event)| event).collect();
     let to = recorder.events(&sink);
-    all.iter().for_each(|event| to.emit(event.clone()));
+    for event in &all {
+        to.emit(event.clone());
+    }
     let seen = seen.lock().unwrap().clone();
     let (estimates, others): (Vec<Event>, Vec<Event>) = seen
         .into_iter()
@@ -240,4 +242,21 @@ fn a_recorder_passes_all_on_and_adds_estimates() {
     assert!(estimates.len() >= 3, "one for each stage: {estimates:?}");
     let ended: Vec<Stage> = recorder.ended().into_iter().map(|(stage, _)| stage).collect();
     assert_eq!(ended, [Stage::Install, Stage::Docker]);
+}
+
+/// A machine that runs already is verified in a moment: of that nothing is estimated and nothing learnt.
+#[test]
+fn verifying_a_running_machine_is_not_what_is_typical() {
+    let verify = |planned: bool| {
+        let mut run = Run::new(History::default());
+        if planned {
+            let stages = vec![Stage::Verify];
+            run.take(&Event::Planned { stages }, 0.5);
+        }
+        let told = run.take(&started(Stage::Verify), 1.0);
+        run.take(&done(Stage::Verify), 4.0);
+        (told.is_some(), run.typical(Stage::Verify).is_some(), run.ended().len())
+    };
+    assert_eq!(verify(true), (true, true, 1));
+    assert_eq!(verify(false), (false, false, 0));
 }

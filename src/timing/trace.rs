@@ -28,7 +28,7 @@ impl Trace {
         let mut events = vec![
             named("process_name", "provision"),
             named("thread_name", "run"),
-            within("run", "run", 0.0, now, json!({})),
+            within("run", "run", 0.0, now, &json!({})),
         ];
         for stage in &run.stages {
             let name = stage.stage.name();
@@ -42,11 +42,17 @@ impl Trace {
                 "stage",
                 stage.from,
                 stage.end(now),
-                json!({ "ended": has_ended }),
+                &json!({ "ended": has_ended }),
             ));
             for (part, from, to) in stage.spans(now) {
                 let about = super::about(stage.stage, part);
-                events.push(within(part, "part", from, to, json!({ "stage": name, "about": about })));
+                events.push(within(
+                    part,
+                    "part",
+                    from,
+                    to,
+                    &json!({ "stage": name, "about": about }),
+                ));
             }
         }
         Self {
@@ -95,7 +101,7 @@ fn micros(seconds: f64) -> u64 {
     (seconds.max(0.0) * 1e6).round() as u64
 }
 
-fn within(name: &str, kind: &str, from: f64, to: f64, args: Value) -> Value {
+fn within(name: &str, kind: &str, from: f64, to: f64, args: &Value) -> Value {
     let (ts, end) = (micros(from), micros(to));
     json!({
         "name": name, "cat": kind, "ph": "X", "ts": ts, "dur": end.saturating_sub(ts), "pid": 1, "tid": 1, "args": args,

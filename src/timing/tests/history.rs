@@ -115,7 +115,7 @@ fn rubbish_in_a_history_is_passed_over() {
         )
     };
     for rubbish in [
-        "".to_owned(),
+        String::new(),
         "{".to_owned(),
         "[]".to_owned(),
         "{\"runs\":7}".to_owned(),
