@@ -5,7 +5,7 @@ use crate::event::Forecast;
 
 /// How much of what is typical counts as seen at its own pace, as a part of the whole: little, so that a host that is
 /// slower or faster than those that are known is believed soon.
-const TRUST: f64 = 0.03;
+const TRUST: f64 = 0.01;
 
 /// How much slower than typical things go: what took `seconds` takes `typical` elsewhere. `whole` is how much typical work
 /// there is in all, and `before` the pace that is believed until something was seen.

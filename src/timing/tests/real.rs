@@ -1,8 +1,9 @@
 //! Estimates of real installations: what they would have shown at every second, against how it went on.
 
 use super::super::course::{Course, Mark};
-use super::super::{estimate, typical};
-use crate::event::Stage;
+use super::super::run::Run;
+use super::super::{History, estimate, typical};
+use crate::event::{Event, Forecast, Stage, Unit};
 
 /// Of the whole time. An estimate of what is left is honest if it is wrong by no more.
 const HONEST: f64 = 0.3;
@@ -136,5 +137,73 @@ fn a_host_that_becomes_busy_is_believed_soon() {
             "{}: wrong by {wrong:.2} after {at} s",
             real.about
         );
+    }
+}
+
+/// All stages of a run at another pace than the last time: what is left of the whole run is honest, too, between the
+/// events as well as with them.
+#[test]
+fn what_is_left_of_a_run_is_honest_at_another_pace() {
+    let install = all().remove(0).course();
+    let stages = [
+        (Stage::Install, install),
+        (Stage::Docker, typical::course(Stage::Docker, "tcg").unwrap()),
+        (Stage::Project, typical::course(Stage::Project, "tcg").unwrap()),
+        (Stage::Verify, typical::course(Stage::Verify, "tcg").unwrap()),
+    ];
+    let history = || History::default().with(stages.to_vec(), jiff::Timestamp::UNIX_EPOCH);
+    for by in [0.4, 1.0, 2.0] {
+        let mut run = Run::new(history());
+        let planned = stages.iter().map(|(stage, _)| *stage).collect();
+        run.take(&Event::Planned { stages: planned }, 0.0);
+        let whole: f64 = stages.iter().map(|(_, course)| by * course.seconds).sum();
+        let mut begin = 0.0;
+        let mut told: Option<(f64, Forecast)> = None;
+        let mut wrongest = 0.0_f64;
+        for (stage, course) in &stages {
+            let real = stretched(course, by);
+            let begins = Event::StageStarted {
+                stage: *stage,
+                reason: String::new(),
+                typical_seconds: None,
+            };
+            let marks = real
+                .marks
+                .iter()
+                .map(|mark| (begin + mark.at, event(*stage, &mark.name)));
+            for (at, event) in [(begin, begins)].into_iter().chain(marks) {
+                // Before the event: the last estimate, as a view shows it by now.
+                if let Some((then, forecast)) = told.filter(|_| at > FROM) {
+                    wrongest = wrongest.max((forecast.after(at - then) - (whole - at)).abs() / whole);
+                }
+                if let Some(Event::Estimate { run_seconds_left, .. }) = run.take(&event, at) {
+                    told = run_seconds_left.map(|left| (at, left));
+                }
+            }
+            begin += real.seconds;
+            let ends = Event::StageDone {
+                stage: *stage,
+                seconds: 0.0,
+            };
+            run.take(&ends, begin);
+        }
+        println!("times {by}: wrong by at most {:.0} % of the run", 100.0 * wrongest);
+        assert!(told.is_some() && wrongest <= HONEST, "times {by}: {wrongest:.2}");
+    }
+}
+
+/// The event that makes a mark of that name.
+fn event(stage: Stage, mark: &str) -> Event {
+    match mark.strip_suffix('%').and_then(|number| number.parse().ok()) {
+        Some(done) => Event::Progress {
+            stage,
+            done,
+            total: Some(100),
+            unit: Unit::Percent,
+        },
+        None => Event::Part {
+            stage,
+            part: mark.to_owned(),
+        },
     }
 }
