@@ -21,6 +21,7 @@ mod machine;
 mod manifest;
 pub mod plan;
 pub mod rebuild;
+mod recorded;
 pub mod reset;
 pub mod restore;
 mod settings;
@@ -30,6 +31,7 @@ pub mod ssh;
 pub mod start;
 pub mod status;
 pub mod stop;
+mod timings;
 pub mod url;
 
 use std::ffi::OsString;

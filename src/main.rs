@@ -31,6 +31,7 @@ mod project;
 mod report;
 mod ssh;
 mod stage;
+mod timing;
 mod verify;
 mod wait;
 

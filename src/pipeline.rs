@@ -33,6 +33,7 @@ use crate::pins::Lock;
 use crate::plan::making::Makings;
 use crate::plan::{Plan, Planned};
 use crate::stage::{self, Host};
+use crate::timing::Recorder;
 
 /// Everything `create` needs.
 pub struct Creation<'a> {
@@ -48,6 +49,8 @@ pub struct Creation<'a> {
     pub aim: Aim,
     /// What alone it may be made of.
     pub lock: Option<Lock>,
+    /// Listens to the events of `host`.
+    pub recorder: &'a Recorder,
 }
 
 /// What becomes of a machine that is made already.
@@ -211,6 +214,7 @@ impl Run<'_> {
         let iso = parts.iso(self.creation, self.pinned_iso().as_deref())?;
         let materials = Materials { iso, parts };
         self.plan = self.plan(&materials)?;
+        self.announce();
         let clean = self.clean()?;
         if clean.is_some() || (self.creation.aim == Aim::Current && self.is_whole()) {
             for planned in &self.plan.stages {
@@ -259,6 +263,23 @@ impl Run<'_> {
             }
         }
         plan(&self.creation.makings(&self.store, &self.record))
+    }
+
+    /// Tells what the run goes through. Where the machine is there and runs, nothing takes long.
+    fn announce(&self) {
+        let is_there = self.creation.aim == Aim::Current && self.is_whole();
+        if is_there && self.instance.home().runs() {
+            return;
+        }
+        let missing = self
+            .plan
+            .stages
+            .iter()
+            .filter(|planned| !is_there && self.store.get(&planned.key).is_none());
+        let stages = missing.map(|planned| planned.stage).chain([Stage::Verify]);
+        self.host().events.emit(Event::Planned {
+            stages: stages.collect(),
+        });
     }
 
     /// Whether every stage's work is there.
@@ -358,7 +379,7 @@ impl Run<'_> {
         self.host().events.emit(Event::StageStarted {
             stage: Stage::Verify,
             reason: "every run is checked".into(),
-            typical_seconds: None,
+            typical_seconds: self.creation.recorder.typical_seconds(Stage::Verify),
         });
         self.checked(clean)?;
         let seconds = start.elapsed().as_secs_f64();
@@ -367,8 +388,21 @@ impl Run<'_> {
             stage: Stage::Verify,
             seconds,
         });
+        if let Err(error) = self.remember_timings() {
+            // The machine is made, and runs.
+            events.warn(format!("what the stages took is not written down: {error:#}"));
+        }
         events.emit(operate::ready(&self.instance, &self.record));
         Ok(())
+    }
+
+    /// Writes down beside the machine what the run took, and what the stages took that it did not run.
+    fn remember_timings(&self) -> Result<()> {
+        let Some(base) = &self.record.layer else {
+            return Ok(());
+        };
+        let timings = self.creation.recorder.timings(base, &self.store.chain(base));
+        self.instance.remember_timings(&timings)
     }
 
     fn checked(&mut self, clean: Option<&Kept>) -> Result<()> {

@@ -40,6 +40,7 @@ pub use failure::Failure;
 pub use paint::Paint;
 pub use records::Records;
 pub use table::table;
+pub use times::seconds;
 
 /// How much is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -23,6 +23,7 @@ mod cli {
     mod settings;
     mod store;
     pub mod support;
+    mod timings;
     mod unattended;
     mod virtualbox;
 }

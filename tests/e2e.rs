@@ -26,6 +26,7 @@ mod e2e {
     mod run;
     mod servers;
     mod store;
+    mod timings;
     mod virtualbox;
     mod world;
 

@@ -29,6 +29,9 @@ pub struct Args {
     /// Write the checks as JUnit XML, for a CI to show; it is written when the run fails, too
     #[arg(long, value_name = "FILE")]
     pub junit: Option<PathBuf>,
+    /// Write where the time went to FILE as a Chrome trace, which Perfetto shows; also when the run fails
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub trace: Option<PathBuf>,
     /// Flags and variables.
     #[command(flatten)]
     pub settings: Settings,
@@ -47,13 +50,16 @@ impl Args {
         if self.install_missing {
             host::install_missing(&app.cancel, &app.events)?;
         }
-        pipeline::create(&Creation {
-            config: &config,
-            paths: &app.paths,
-            host: &app.host_for(&config, self.offline)?,
-            refresh: self.refresh,
-            aim: Aim::Current,
-            lock,
+        app.recorded(&config, self.offline, self.trace.as_deref(), |host, recorder| {
+            pipeline::create(&Creation {
+                config: &config,
+                paths: &app.paths,
+                host,
+                refresh: self.refresh,
+                aim: Aim::Current,
+                lock,
+                recorder,
+            })
         })
     }
 }

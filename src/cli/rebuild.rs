@@ -29,6 +29,9 @@ pub struct Args {
     /// Write the checks as JUnit XML, for a CI to show; it is written when the run fails, too
     #[arg(long, value_name = "FILE")]
     pub junit: Option<PathBuf>,
+    /// Write where the time went to FILE as a Chrome trace, which Perfetto shows; also when the run fails
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub trace: Option<PathBuf>,
     /// Flags and variables.
     #[command(flatten)]
     pub settings: Settings,
@@ -53,13 +56,16 @@ impl Args {
         let config = app.config(&self.settings)?;
         let lock = self.locked.then(|| app.lock(&self.settings)).transpose()?;
         Definition::find(&config.guest, config.overrides.as_deref())?.docker_source(&config.docker)?;
-        pipeline::create(&Creation {
-            config: &config,
-            paths: &app.paths,
-            host: &app.host_for(&config, self.offline)?,
-            refresh: false,
-            aim: self.from.map_or(Aim::Clean, Aim::Anew),
-            lock,
+        app.recorded(&config, self.offline, self.trace.as_deref(), |host, recorder| {
+            pipeline::create(&Creation {
+                config: &config,
+                paths: &app.paths,
+                host,
+                refresh: false,
+                aim: self.from.map_or(Aim::Clean, Aim::Anew),
+                lock,
+                recorder,
+            })
         })
     }
 }

@@ -68,7 +68,7 @@ impl Run<'_> {
         events.emit(Event::StageStarted {
             stage,
             reason: reason.to_owned(),
-            typical_seconds: self.typical_seconds(stage)?,
+            typical_seconds: self.creation.recorder.typical_seconds(stage),
         });
         self.stage = stage;
         // Where the two folders lie on different disks the layer is made on one and kept on the other.
@@ -90,6 +90,7 @@ impl Run<'_> {
         let Planned { key, inputs, .. } = planned.clone();
         let manifest = Manifest {
             facts,
+            parts: self.creation.recorder.parts(stage),
             ..Manifest::new(stage, key, parent, inputs, seconds)
         };
         let hypervisor = self.host().engine.hypervisor();
@@ -107,18 +108,6 @@ impl Run<'_> {
         fs::remove_dir_all(&work.dir)?;
         events.emit(Event::StageDone { stage, seconds });
         Ok(layer)
-    }
-
-    /// How long the stage took here last time; nothing where it never ran.
-    fn typical_seconds(&self, stage: Stage) -> Result<Option<u64>> {
-        let newest = self.store.newest(stage)?;
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "whole, positive seconds are meant"
-        )]
-        let whole = |seconds: f64| seconds.max(0.0) as u64;
-        Ok(newest.map(|layer| whole(layer.manifest.seconds)))
     }
 
     /// The stage's folder with its disk: an overlay on the checkpoint before, or an empty one.

@@ -21,6 +21,9 @@ const STEP: u64 = 10;
 /// … or when this has passed since it was last told.
 const PAUSE: Duration = Duration::from_secs(30);
 
+/// The time left is told once in this time.
+const ESTIMATE_PAUSE: Duration = Duration::from_secs(60);
+
 /// Writes plain lines.
 pub struct Plain<W> {
     to: W,
@@ -33,6 +36,8 @@ pub struct Plain<W> {
     /// The step that each stage is at.
     step: Option<(Stage, String)>,
     told: Option<Told>,
+    /// When the time left was told last.
+    estimated: Option<Instant>,
 }
 
 /// The progress that was told last.
@@ -55,6 +60,7 @@ impl<W: Write> Plain<W> {
             is_for_github: false,
             step: None,
             told: None,
+            estimated: None,
         }
     }
 
@@ -82,6 +88,21 @@ impl<W: Write> Plain<W> {
         let line = format!("{} {label:<8} {}", self.time(), one_line(text));
         self.is_log = true;
         self.write(line.trim_end());
+    }
+
+    fn estimate(&mut self, stage: Stage, of_stage: f64, of_run: Option<f64>) {
+        let (_, now) = (self.clock)();
+        if self
+            .estimated
+            .is_some_and(|told| now.duration_since(told) < ESTIMATE_PAUSE)
+        {
+            return;
+        }
+        let words = times::forecast_words(of_stage, of_run);
+        if let Some(words) = words.strip_prefix(", ") {
+            self.estimated = Some(now);
+            self.line(stage.name(), words);
+        }
     }
 
     fn write(&mut self, text: &str) {
@@ -166,6 +187,12 @@ impl<W: Write + Send> View for Plain<W> {
                 total,
                 unit,
             } => self.progress(*stage, *done, *total, *unit),
+            Event::Estimate {
+                stage,
+                seconds_left,
+                run_seconds_left,
+            } => self.estimate(*stage, seconds_left.left, run_seconds_left.map(|run| run.left)),
+            Event::Planned { .. } | Event::Part { .. } => {}
             Event::Output { stage, line, .. } => self.line(stage.name(), &format!("| {}", clean(line))),
             Event::Note { text } => self.line("note", text),
             Event::Warning { text } => self.line("warning", text),

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::event::{Stage, Unit};
+use crate::event::{Forecast, Stage, Unit};
 use crate::fault::{Cause, Fault};
 use crate::wait::Wait;
 
@@ -363,6 +363,52 @@ fn a_download_shows_its_bytes() {
     }
     let text = screen.showing("50%");
     assert!(text.contains("512.00 MiB of 1.00 GiB"), "{text}");
+}
+
+/// An estimate of five minutes for a stage and a quarter of an hour for the run.
+fn estimate() -> Event {
+    let left = |seconds: f64| Forecast {
+        left: seconds,
+        due: 60.0,
+        then: seconds - 60.0,
+        measured: 100.0,
+    };
+    Event::Estimate {
+        stage: Stage::Install,
+        seconds_left: left(299.0),
+        run_seconds_left: Some(left(899.0)),
+    }
+}
+
+#[test]
+fn an_estimate_replaces_what_is_typical() {
+    let screen = Screen::default();
+    let mut view = screen.person(false);
+    view.event(&run()[1]);
+    assert!(screen.showing("12m left").contains("0s, about 12m left  not made yet"));
+    view.event(&estimate());
+    insta::assert_snapshot!(screen.showing("to the end"), @"* install  0s, about 5m left (about 15m to the end)  not made yet");
+}
+
+#[test]
+fn a_log_tells_the_time_left_once_a_minute() {
+    static SECONDS: AtomicU64 = AtomicU64::new(0);
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    let clock = || {
+        let passed = Duration::from_secs(SECONDS.load(Ordering::SeqCst));
+        (
+            jiff::Timestamp::UNIX_EPOCH.to_zoned(jiff::tz::TimeZone::UTC),
+            *START + passed,
+        )
+    };
+    let shared = Shared::default();
+    let mut view = plain::Plain::at(shared.clone(), clock);
+    for second in [0, 1, 59, 60, 61, 119, 120] {
+        SECONDS.store(second, Ordering::SeqCst);
+        view.event(&estimate());
+    }
+    let line = "00:00:00 install  about 5m left (about 15m to the end)\n";
+    assert_eq!(shared.text(), line.repeat(3));
 }
 
 fn line(number: u32) -> Event {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::timings;
 use super::world::{LOGIN, World};
 
 /// The stages that leave checkpoints.
@@ -29,9 +30,12 @@ pub fn is_killed_while_installing(world: &World) {
     let listed = world.text(&["list"]);
     assert!(listed.contains("unfinished: install"), "{listed}");
     // Ctrl-C instead of SIGKILL: it ends by itself, with the code for that.
+    let trace = world.path("interrupted.json");
+    let args = [&args[..], &["--trace", trace.to_str().unwrap()]].concat();
     is_interrupted(world, &args, |event| {
         event["event"] == "step" && event["stage"] == "install"
     });
+    timings::has_an_open_install(&trace);
     world.text(&["destroy", "--name", "killed", "--yes"]);
     assert!(!world.machine_dir("killed").exists());
 }
@@ -107,7 +111,9 @@ fn is_interrupted_while_verified(world: &World) {
 }
 
 pub fn is_created(world: &World) {
-    let created = world.run(&["create"]).end().succeeded();
+    let trace = world.path("trace.json");
+    let args = ["create", "--trace", trace.to_str().unwrap()];
+    let created = world.run(&args).end().succeeded();
     let (ran, cached) = (created.ran(), created.cached());
     for stage in BUILT {
         assert!(
@@ -127,6 +133,7 @@ pub fn is_created(world: &World) {
         .filter(|e| e["event"] == "check" && e["passed"] == false)
         .collect();
     assert!(failed.is_empty(), "{failed:?}");
+    timings::add_up(world, &created, &trace);
     shows_its_page(world);
 }
 
@@ -378,7 +385,10 @@ pub fn is_made_anew_from_the_change_on(world: &World) {
     fs::write(&compose, nonce.clone() + &text).unwrap();
     is_interrupted(world, &["create"], making);
     // Made of what is pinned, since a lock is there: what it builds on is pulled by its digest.
-    let created = world.run(&["create", "--locked"]).end().succeeded();
+    let trace = world.path("changed.json");
+    let args = ["create", "--locked", "--trace", trace.to_str().unwrap()];
+    let created = world.run(&args).end().succeeded();
+    timings::add_up(world, &created, &trace);
     assert_eq!(created.cached(), ["install", "docker", "account"]);
     assert_eq!(created.ran(), ["media", "project", "verify"]);
     let there = world.guest("head -n 1 inception/srcs/docker-compose.yml");

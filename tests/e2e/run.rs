@@ -74,7 +74,7 @@ impl Run {
     fn show(&self, event: &Value) {
         let seconds = self.start.elapsed().as_secs();
         match event["event"].as_str() {
-            Some("progress" | "output" | "detail") | None => {}
+            Some("progress" | "output" | "detail" | "estimate") | None => {}
             Some(_) => println!("        {} {seconds:>5} s {event}", self.world),
         }
     }
