@@ -103,7 +103,6 @@ impl VirtualBoxReport {
     /// What would help.
     const fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::Absent | Self::Unusable { .. } => None,
             Self::Present { driver: false, .. } => {
                 Some("`sudo modprobe vboxdrv`; without a driver for this kernel, `sudo /sbin/vboxconfig` builds one")
             }
@@ -111,7 +110,7 @@ impl VirtualBoxReport {
                 "where a machine fails with VERR_VMX_IN_VMX_ROOT_MODE or VERR_SVM_IN_USE: `sudo modprobe -r kvm_intel` (or \
                  kvm_amd), or start the kernel with `kvm.enable_virt_at_load=0`",
             ),
-            Self::Present { .. } => None,
+            Self::Absent | Self::Unusable { .. } | Self::Present { .. } => None,
         }
     }
 }

@@ -53,16 +53,10 @@ impl Pretended<'_> {
             mount --move \"$host/dev\" /dev
             exec \"$@\"";
         let mut command = Command::new("unshare");
-        command.args([
-            "--map-root-user",
-            "--mount",
-            "--propagation",
-            "private",
-            "sh",
-            "-c",
-            script,
-            "sh",
-        ]);
+        if !rustix::process::geteuid().is_root() {
+            command.arg("--map-root-user");
+        }
+        command.args(["--mount", "--propagation", "private", "sh", "-c", script, "sh"]);
         command
             .arg(place.path("host"))
             .arg(program())

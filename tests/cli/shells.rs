@@ -111,7 +111,11 @@ fn manual_pages_are_sound() {
     if is_here("groff") {
         for page in &pages {
             let mut groff = Command::new("groff");
-            let output = groff.args(["-man", "-ww", "-Tutf8", "-z"]).arg(page).output().unwrap();
+            let output = groff
+                .args(["-Kutf8", "-man", "-ww", "-Tutf8", "-z"])
+                .arg(page)
+                .output()
+                .unwrap();
             let said = String::from_utf8_lossy(&output.stderr).into_owned();
             assert!(output.status.success() && said.is_empty(), "{}: {said}", page.display());
         }
@@ -166,7 +170,8 @@ fn openssh_understands_the_block() {
         .unwrap();
         let options = understood(&config, "eval-1");
         let identity = machine.join("identity");
-        let expanded = |name: &str| identity.join(name).display().to_string().replace('%', "%%");
+        // Of the two, the first is told before percent signs are expanded.
+        let path = |name: &str| identity.join(name).display().to_string();
         for wanted in [
             "hostname 127.0.0.1".to_owned(),
             "port 2".to_owned(),
@@ -174,8 +179,8 @@ fn openssh_understands_the_block() {
             "identitiesonly yes".to_owned(),
             "stricthostkeychecking true".to_owned(),
             "hostkeyalias provision-guest".to_owned(),
-            format!("identityfile {}", expanded("id_ed25519")),
-            format!("userknownhostsfile {}", expanded("known_hosts")),
+            format!("identityfile {}", path("id_ed25519").replace('%', "%%")),
+            format!("userknownhostsfile {}", path("known_hosts")),
         ] {
             assert!(options.contains(&wanted), "{folder}: no “{wanted}” in {options:#?}");
         }

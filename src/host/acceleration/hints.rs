@@ -46,7 +46,6 @@ pub(super) fn of(acceleration: &Acceleration, seen: &Seen) -> Option<String> {
     Some(match acceleration {
         Acceleration::Works { .. } => return None,
         Acceleration::QemuMissing => "`provision doctor --install-missing` installs it".to_owned(),
-        Acceleration::OtherProcessor { .. } => EMULATE.to_owned(),
         Acceleration::NoCpuFlag => processor(seen),
         Acceleration::ModuleMissing { module } => module_missing(module, seen),
         Acceleration::ModuleUnavailable { module, .. } => format!(
@@ -57,12 +56,15 @@ pub(super) fn of(acceleration: &Acceleration, seen: &Seen) -> Option<String> {
         Acceleration::NoPermission => permission::hint(seen),
         Acceleration::Busy { .. } => busy(seen).to_owned(),
         Acceleration::RunsNothing | Acceleration::Limited { .. } if seen.is_virtual() => {
-            format!("{EMULATE}; a whole KVM is its host's to lend: {}", nested(seen))
+            format!("{EMULATE}; for KVM, {}", nested(seen))
         }
         Acceleration::Refused { message } if message.contains("HV_DENIED") => format!(
             "QEMU must be signed for it (com.apple.security.hypervisor), as Homebrew's is: `brew reinstall qemu`; {EMULATE}"
         ),
-        Acceleration::RunsNothing | Acceleration::Limited { .. } | Acceleration::Refused { .. } => EMULATE.to_owned(),
+        Acceleration::OtherProcessor { .. }
+        | Acceleration::RunsNothing
+        | Acceleration::Limited { .. }
+        | Acceleration::Refused { .. } => EMULATE.to_owned(),
     })
 }
 
@@ -82,7 +84,10 @@ fn processor(seen: &Seen) -> String {
 fn nested(seen: &Seen) -> &'static str {
     let told = |mark: &str| seen.product.contains(mark) || seen.kernel.contains(mark);
     let known = NESTED.iter().find(|(mark, _)| told(mark));
-    known.map_or("enable nested virtualisation for this virtual machine", |(_, how)| how)
+    known.map_or(
+        "enable nested virtualisation for this virtual machine at its host",
+        |(_, how)| how,
+    )
 }
 
 fn module_missing(module: &str, seen: &Seen) -> String {

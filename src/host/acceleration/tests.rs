@@ -1,4 +1,5 @@
-use super::seen::{lists_module, marked};
+use super::permission::Device;
+use super::seen::{Container, lists_module, marked};
 use super::*;
 
 const INTEL: &str = "processor\t: 0\nflags\t\t: fpu vmx sse\nvmx flags\t: vnmi\n";
@@ -149,108 +150,61 @@ fn what_is_missing_is_told_apart() {
     }
 }
 
+fn refused(message: &str) -> Verdict {
+    Verdict::Refused(message.into())
+}
+
+/// Fails unless a probe's outcome means this.
+#[track_caller]
+fn means(seen: &Seen, verdict: &Verdict, wanted: &str, reason: &str, hint: &str) {
+    let found = Diagnosis::after_probe(seen, "KVM", verdict);
+    assert_eq!(state(&found), wanted, "{verdict:?}");
+    assert!(found.reason().contains(reason), "{wanted}: {}", found.reason());
+    let said = found.hint.as_deref();
+    assert!(said.unwrap_or_default().contains(hint), "{wanted}: {said:?}");
+    assert_eq!(said.is_none(), found.works());
+    assert_eq!(found.passes(), wanted == "busy");
+}
+
 #[test]
 fn a_probe_tells_the_rest() {
-    let pvm = |seen: &mut Seen| {
+    let whole = seen(|_| ());
+    let pvm = seen(|seen| {
         seen.cpuinfo = VIRTUAL.into();
         seen.modules = modules(&["kvm", "kvm_pvm"]);
-    };
-    let vbox = |seen: &mut Seen| seen.modules = modules(&["kvm", "kvm_intel", "vboxdrv"]);
-    let arm = |seen: &mut Seen| seen.architecture = "arm64".into();
-    let same = |_: &mut Seen| ();
-    let refused = |message: &str| Verdict::Refused(message.into());
+    });
+    let vbox = seen(|seen| seen.modules = modules(&["kvm", "kvm_intel", "vboxdrv"]));
+    let crashed = Verdict::Crashed(MSR.into());
+    let msr = refused("qemu: error: failed to set MSR 0x48f");
+    let (busy, memory, silence) = (refused(BUSY_WORDS), refused(MEMORY), refused(""));
+    let other = "another hypervisor holds";
     for (seen, verdict, wanted, reason, hint) in [
-        (seen(same), Verdict::Runs, "works", "KVM: a guest runs", ""),
-        (
-            seen(same),
-            Verdict::Silent,
-            "runs_nothing",
-            "executes nothing",
-            "--accelerator tcg",
-        ),
-        (
-            seen(pvm),
-            Verdict::Silent,
-            "runs_nothing",
-            "executes nothing",
-            "nested virtualisation",
-        ),
-        (
-            seen(pvm),
-            Verdict::Crashed(MSR.into()),
-            "limited",
-            "kvm_pvm",
-            "--accelerator tcg",
-        ),
-        (
-            seen(same),
-            Verdict::Crashed(MSR.into()),
-            "limited",
-            "lacks what QEMU needs",
-            "--accelerator tcg",
-        ),
-        (
-            seen(same),
-            refused("qemu: error: failed to set MSR 0x48f"),
-            "limited",
-            "lacks",
-            "tcg",
-        ),
-        (
-            seen(vbox),
-            refused(BUSY_WORDS),
-            "busy",
-            "another hypervisor",
-            "VBoxManage list runningvms",
-        ),
-        (seen(same), refused(BUSY_WORDS), "busy", "another hypervisor", "VMware"),
-        (
-            seen(same),
-            refused(MEMORY),
-            "refused",
-            "KVM_CREATE_VM) failed: Cannot allocate memory",
-            "tcg",
-        ),
-        (seen(same), refused(""), "refused", "says nothing", "tcg"),
-        (
-            seen(same),
-            refused("Error: HV_BUSY (0xfae94002)"),
-            "busy",
-            "another hypervisor",
-            "tcg",
-        ),
-        (
-            seen(same),
-            refused("Error: HV_DENIED (0xfae94007)"),
-            "refused",
-            "HV_DENIED",
-            "brew",
-        ),
-        (
-            seen(same),
-            refused("Error: HV_UNSUPPORTED"),
-            "no_cpu_flag",
-            "virtualisation",
-            "",
-        ),
-        (
-            seen(arm),
-            refused("-accel hvf: invalid accelerator hvf"),
-            "other_processor",
-            "arm64",
-            "tcg",
-        ),
+        (&whole, &Verdict::Runs, "works", "KVM: a guest runs", ""),
+        (&whole, &Verdict::Silent, "runs_nothing", "executes nothing", "tcg"),
+        (&pvm, &Verdict::Silent, "runs_nothing", "executes nothing", "nested"),
+        (&pvm, &crashed, "limited", "kvm_pvm", "--accelerator tcg"),
+        (&whole, &crashed, "limited", "lacks what QEMU needs", "tcg"),
+        (&whole, &msr, "limited", "lacks", "tcg"),
+        (&vbox, &busy, "busy", other, "VBoxManage list runningvms"),
+        (&whole, &busy, "busy", other, "VMware"),
+        (&whole, &memory, "refused", "failed: Cannot allocate", "tcg"),
+        (&whole, &silence, "refused", "says nothing", "tcg"),
     ] {
-        let found = Diagnosis::after_probe(&seen, "KVM", &verdict);
-        assert_eq!(state(&found), wanted, "{verdict:?}");
-        assert!(found.reason().contains(reason), "{wanted}: {}", found.reason());
-        assert!(
-            found.hint.as_deref().unwrap_or_default().contains(hint),
-            "{wanted}: {:?}",
-            found.hint
-        );
-        assert_eq!(found.hint.is_none(), found.works());
-        assert_eq!(found.passes(), wanted == "busy");
+        means(seen, verdict, wanted, reason, hint);
+    }
+}
+
+#[test]
+fn macos_own_words_are_understood() {
+    let whole = seen(|_| ());
+    let arm = seen(|seen| seen.architecture = "arm64".into());
+    for (seen, words, wanted, reason, hint) in [
+        (&whole, "Error: HV_BUSY (0xfae94002)", "busy", "another", "tcg"),
+        (&whole, "Error: HV_DENIED (0xfae94007)", "refused", "DENIED", "brew"),
+        (&whole, "Error: HV_UNSUPPORTED", "no_cpu_flag", "shows no", ""),
+        (&arm, "invalid accelerator hvf", "other_processor", "arm64", "tcg"),
+    ] {
+        means(seen, &refused(words), wanted, reason, hint);
     }
 }
 
