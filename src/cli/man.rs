@@ -83,7 +83,8 @@ fn pages() -> Result<Vec<(String, String)>> {
 }
 
 fn add(command: &Command, pages: &mut Vec<(String, String)>) -> Result<()> {
-    let man = Man::new(command.clone());
+    let source = concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"));
+    let man = Man::new(command.clone()).source(source);
     let mut text = Vec::new();
     let name = man.get_filename();
     man.render(&mut text).with_context(|| format!("rendering {name}"))?;
