@@ -51,3 +51,40 @@ fn quoted(path: &Path) -> String {
     }
     text + "\""
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_names_the_machine_its_keys_and_nobody_elses() {
+        insta::assert_snapshot!(block("eval", 2222, "jdoe", Path::new("/m y/100%")), @r#"
+        Host eval
+            HostName 127.0.0.1
+            Port 2222
+            User jdoe
+            ProxyJump none
+            IdentityFile "/m y/100%%/id_ed25519"
+            IdentitiesOnly yes
+            IdentityAgent none
+            UserKnownHostsFile "/m y/100%%/known_hosts"
+            GlobalKnownHostsFile none
+            HostKeyAlias provision-guest
+            StrictHostKeyChecking yes
+            UpdateHostKeys no
+            LogLevel ERROR
+        "#);
+    }
+
+    #[test]
+    fn paths_are_quoted() {
+        for (path, expected) in [
+            ("/a/b", r#""/a/b""#),
+            ("/a b/#c", r#""/a b/#c""#),
+            ("/100%/d", r#""/100%%/d""#),
+            (r#"/a "b"\c"#, r#""/a \"b\"\\c""#),
+        ] {
+            assert_eq!(quoted(Path::new(path)), expected);
+        }
+    }
+}
