@@ -47,7 +47,12 @@ impl Pretended<'_> {
         let script = "set -e; host=$1; shift
             mount --bind \"$host/cpuinfo\" /proc/cpuinfo
             mount --bind \"$host/module\" /sys/module
-            if [ -d /lib/modules ]; then mount --bind \"$host/modules\" /lib/modules; fi
+            if [ ! -d /lib/modules ]; then
+                lib=$(realpath /lib); mkdir \"$host/over\"; mount -t tmpfs none \"$host/over\"
+                mkdir -p \"$host/over/up/modules\" \"$host/over/work\"
+                mount -t overlay -o \"lowerdir=$lib,upperdir=$host/over/up,workdir=$host/over/work\" none \"$lib\"
+            fi
+            mount --bind \"$host/modules\" /lib/modules
             mkdir \"$host/dev\"; mount -t tmpfs none \"$host/dev\"
             for node in null zero random urandom; do : > \"$host/dev/$node\"; mount --bind /dev/$node \"$host/dev/$node\"; done
             mount --move \"$host/dev\" /dev
@@ -73,7 +78,6 @@ impl Pretended<'_> {
 #[test]
 fn what_a_host_lacks_is_told_apart() {
     let intel = "kernel/arch/x86/kvm/kvm-intel.ko: kernel/arch/x86/kvm/kvm.ko\n";
-    let has_modules = Path::new("/lib/modules").is_dir();
     for (flags, loaded, shipped, state) in [
         ("sse", &[][..], None, "no_cpu_flag"),
         ("sse hypervisor", &[], Some(intel), "no_cpu_flag"),
@@ -84,10 +88,6 @@ fn what_a_host_lacks_is_told_apart() {
         ("vmx", &["kvm", "kvm_intel"], Some(intel), "device_missing"),
         ("sse", &["kvm", "kvm_pvm"], None, "device_missing"),
     ] {
-        if state == "module_unavailable" && !has_modules {
-            println!("{state}: nothing can be mounted on /lib/modules, which is not there");
-            continue;
-        }
         let place = Place::new();
         let host = Pretended { flags, loaded, shipped };
         let output = host.doctor(&place);
