@@ -55,7 +55,7 @@ impl Pretended<'_> {
             mount --bind \"$host/modules\" /lib/modules
             mkdir \"$host/dev\"; mount -t tmpfs none \"$host/dev\"
             for node in null zero random urandom; do : > \"$host/dev/$node\"; mount --bind /dev/$node \"$host/dev/$node\"; done
-            mount --move \"$host/dev\" /dev
+            mount --rbind \"$host/dev\" /dev
             exec \"$@\"";
         let mut command = Command::new("unshare");
         if !rustix::process::geteuid().is_root() {
