@@ -235,6 +235,15 @@ pub fn answers_questions(world: &World) {
     ));
     assert_eq!(opened, "opened\n");
     assert_eq!(world.text(&["ssh", "--", "echo", "hello"]), "hello\n");
+    let config = world.path("ssh-config");
+    fs::write(&config, world.text(&["ssh-config"])).unwrap();
+    let hello = Command::new("ssh")
+        .arg("-F")
+        .arg(&config)
+        .args([LOGIN, "echo hello"])
+        .output()
+        .unwrap();
+    assert_eq!(hello.stdout, b"hello\n", "{}", String::from_utf8_lossy(&hello.stderr));
     let failed = world.output(&["exec", "--", "sh", "-c", "exit 7"]);
     assert_eq!(failed.status.code(), Some(7));
     assert!(world.text(&["logs"]).contains("Linux version"));
