@@ -36,18 +36,17 @@ pub mod status;
 pub mod stop;
 mod timings;
 pub mod url;
+mod watched;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::fault::{Cause, Fault};
 use crate::process::guardian::{self, Ending};
-use crate::report::Records;
 pub use app::App;
 pub use limit::Limit;
 pub use machine::Machine;
@@ -240,32 +239,6 @@ pub enum Command {
 }
 
 impl Command {
-    /// The time that it may take: `limit`, unless another program takes this one's place.
-    pub fn limit(&self, limit: Option<Limit>) -> Option<Duration> {
-        let is_replaced = matches!(self, Self::Ssh(_) | Self::Guard { .. });
-        limit.filter(|_| !is_replaced).and_then(|Limit(time)| time)
-    }
-
-    /// What is left of it beside what it prints.
-    pub fn records(&self) -> Records {
-        let (command, junit) = match self {
-            Self::Create(args) => ("create", args.junit.clone()),
-            Self::Rebuild(args) => ("rebuild", args.junit.clone()),
-            Self::Fetch(_) => ("fetch", None),
-            Self::Export(_) => ("export", None),
-            Self::Import(_) => ("import", None),
-            _ => ("", None),
-        };
-        // Those show what another program says, as it is.
-        let relays = matches!(self, Self::Ssh(_) | Self::Exec(_) | Self::Logs(_) | Self::Guard { .. });
-        Records {
-            command,
-            beats: !relays,
-            summary: !command.is_empty(),
-            junit,
-        }
-    }
-
     /// Carries the command out; `exec` has an exit code of its own.
     ///
     /// # Errors

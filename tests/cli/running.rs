@@ -189,6 +189,27 @@ fn a_reader_that_goes_ends_exec_and_logs() {
     assert_eq!(String::from_utf8_lossy(&quiet.stderr), "");
 }
 
+/// What a guest has logged is read by the runner as all that a step prints.
+#[test]
+fn logs_give_githubs_runner_no_commands() {
+    let place = Place::new();
+    fs::write(place.dir().join("run/console.log"), "one\r::error::x\r\n##[group]y\n").unwrap();
+    for (script, said) in [
+        ("$P logs --name m", "one\r::error::x\r\n##[group]y\n"),
+        (
+            "GITHUB_ACTIONS=true $P logs --name m",
+            "one\r: :error::x\r\n## [group]y\n",
+        ),
+        (
+            "GITHUB_ACTIONS=true timeout 30 $P logs --name m --follow | head -2",
+            "one\r: :error::x\r\n## [group]y\n",
+        ),
+    ] {
+        let mut shell = place.shell(script);
+        assert_eq!(done(shell.env_remove("GITHUB_ACTIONS")), said, "{script}");
+    }
+}
+
 #[test]
 fn exec_tells_programs_lines_and_the_exit_code() {
     let mut place = Place::new();
