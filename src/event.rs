@@ -1,9 +1,13 @@
 //! What happens, as data. Logic emits events and prints nothing; [`crate::report`] shows them to a person, a log or
 //! a program.
 
+mod forecast;
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+
+pub use forecast::Forecast;
 
 /// A stage of the plan, in the order in which they run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum)]
@@ -119,6 +123,28 @@ pub enum Event {
         stage: Stage,
         /// What is being done now.
         text: String,
+    },
+    /// What a run goes through: the stages that are not cached, in order.
+    Planned {
+        /// They.
+        stages: Vec<Stage>,
+    },
+    /// A part of a stage begins, by what the guest's own log says; `status --timings` adds up the time by these.
+    Part {
+        /// The stage it belongs to.
+        stage: Stage,
+        /// Its name: "partitioning", "kernel".
+        part: String,
+    },
+    /// How much time is left, by this host's earlier runs and the pace of this one.
+    Estimate {
+        /// The stage that runs.
+        stage: Stage,
+        /// Of this stage.
+        seconds_left: Forecast,
+        /// Of the whole run, where its stages are known.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        run_seconds_left: Option<Forecast>,
     },
     /// How far a stage or a transfer is.
     Progress {

@@ -2,6 +2,7 @@
 
 pub mod console;
 mod debian;
+pub mod installer_log;
 
 use std::path::{Path, PathBuf};
 
@@ -15,6 +16,8 @@ use crate::fault::{Cause, Fault};
 use crate::identity::Identity;
 use crate::media::seed::SeedFile;
 use crate::media::{self, BootFiles, Release};
+#[cfg(test)]
+pub use debian::console_texts;
 
 /// The guest definitions that come with the program: name and text.
 const EMBEDDED: &[(&str, &str)] = &[
@@ -82,6 +85,8 @@ pub struct InstallRecipe {
     pub arguments: String,
     /// What the console shows on the way.
     pub milestones: &'static [Milestone],
+    /// Reads the installer's log.
+    pub log: installer_log::Follower,
 }
 
 /// A phase of an installation as its console names it, and its part of the whole time.

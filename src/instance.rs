@@ -3,6 +3,7 @@
 //! ```text
 //! machines/NAME/machine.json    the record: what it is made of, its ports, where its disk is
 //! machines/NAME/manifest.json   what it was made from, in every detail
+//! machines/NAME/timings.json    what the run that made it so took
 //! machines/NAME/lock            held while a command changes the machine
 //! machines/NAME/disk*.qcow2     what the machine wrote since `create`; an overlay on the last checkpoint (QEMU), or
 //! machines/NAME/virtualbox/     the same as a linked clone (VirtualBox)
@@ -16,6 +17,7 @@
 
 mod failure;
 mod provenance;
+mod timings;
 mod users;
 
 pub use failure::{bundle, copy_logs};

@@ -29,13 +29,14 @@ use crate::fault::{Cause, Fault};
 use crate::instance::{self, Instance, Phase, Record};
 use crate::machine;
 use crate::media::Iso;
-use crate::moments;
-use crate::operate;
+use crate::moments::{self, Kept};
+use crate::operate::{self, Started};
 use crate::paths::Paths;
 use crate::pins::Lock;
 use crate::plan::making::Makings;
 use crate::plan::{Plan, Planned};
 use crate::stage::{self, Host};
+use crate::timing::Recorder;
 
 /// Everything `create` needs.
 pub struct Creation<'a> {
@@ -51,6 +52,8 @@ pub struct Creation<'a> {
     pub aim: Aim,
     /// What alone it may be made of.
     pub lock: Option<Lock>,
+    /// Listens to the events of `host`.
+    pub recorder: &'a Recorder,
 }
 
 /// What becomes of a machine that is made already.
@@ -214,7 +217,9 @@ impl Run<'_> {
         let iso = self.iso(&parts)?;
         let materials = Materials { iso, parts };
         self.plan = self.plan(&materials)?;
-        if self.creation.aim == Aim::Current && self.is_whole() {
+        self.announce();
+        let clean = self.clean()?;
+        if clean.is_some() || (self.creation.aim == Aim::Current && self.is_whole()) {
             for planned in &self.plan.stages {
                 self.host().events.emit(cached(planned));
             }
@@ -234,7 +239,17 @@ impl Run<'_> {
             self.choose_ports()?;
         }
         self.remember_provenance(&materials.iso)?;
-        self.verify()
+        self.verify(clean.as_ref())
+    }
+
+    /// How the machine was when it was made, if it shall be that again and its memory of then can serve.
+    fn clean(&self) -> Result<Option<Kept>> {
+        let host = self.host();
+        let stays = self.record.machine == host.engine.hypervisor();
+        if self.creation.aim != Aim::Clean || !stays || !self.is_whole() {
+            return Ok(None);
+        }
+        moments::created_with_memory(&self.instance, &self.record, host.size)
     }
 
     fn plan(&self, materials: &Materials) -> Result<Plan> {
@@ -251,6 +266,23 @@ impl Run<'_> {
             }
         }
         plan(&self.creation.makings(&self.store, &self.record))
+    }
+
+    /// Tells what the run goes through. Where the machine is there and runs, nothing takes long.
+    fn announce(&self) {
+        let is_there = self.creation.aim == Aim::Current && self.is_whole();
+        if is_there && self.instance.home().runs() {
+            return;
+        }
+        let missing = self
+            .plan
+            .stages
+            .iter()
+            .filter(|planned| !is_there && self.store.get(&planned.key).is_none());
+        let stages = missing.map(|planned| planned.stage).chain([Stage::Verify]);
+        self.host().events.emit(Event::Planned {
+            stages: stages.collect(),
+        });
     }
 
     /// Whether every stage's work is there.
@@ -343,30 +375,42 @@ impl Run<'_> {
         materials.parts.identity.copy_to(&self.instance.identity())
     }
 
-    /// Starts the machine unless it runs, and checks it.
-    fn verify(&mut self) -> Result<()> {
+    /// Starts the machine unless it runs, or takes it back to `clean`, and checks it.
+    fn verify(&mut self, clean: Option<&Kept>) -> Result<()> {
         self.stage = Stage::Verify;
         let start = Instant::now();
         self.host().events.emit(Event::StageStarted {
             stage: Stage::Verify,
             reason: "every run is checked".into(),
-            typical_seconds: None,
+            typical_seconds: self.creation.recorder.typical_seconds(Stage::Verify),
         });
-        self.checked()?;
+        self.checked(clean)?;
         let seconds = start.elapsed().as_secs_f64();
         let events = &self.host().events;
         events.emit(Event::StageDone {
             stage: Stage::Verify,
             seconds,
         });
+        if let Err(error) = self.remember_timings() {
+            // The machine is made, and runs.
+            events.warn(format!("what the stages took is not written down: {error:#}"));
+        }
         events.emit(operate::ready(&self.instance, &self.record));
         Ok(())
     }
 
-    fn checked(&mut self) -> Result<()> {
+    /// Writes down beside the machine what the run took, and what the stages took that it did not run.
+    fn remember_timings(&self) -> Result<()> {
+        let Some(base) = &self.record.layer else {
+            return Ok(());
+        };
+        let timings = self.creation.recorder.timings(base, &self.store.chain(base));
+        self.instance.remember_timings(&timings)
+    }
+
+    fn checked(&mut self, clean: Option<&Kept>) -> Result<()> {
         let Creation { host, config, .. } = self.creation;
-        operate::warn_of_settings_to_come(host, &self.instance, &self.record);
-        let mut started = operate::start(host, &self.instance, &self.store, &mut self.record)?;
+        let mut started = self.started(clean)?;
         let machine = stage::verify::Machine {
             name: self.instance.name.as_str(),
             login: &config.login,
@@ -374,6 +418,20 @@ impl Run<'_> {
             is_fresh: started.is_fresh,
         };
         stage::verify::run(host, &mut started.session, &machine)?;
+        if clean.is_some() && !started.from_memory {
+            return moments::keep_created_anew(host, &self.instance, &self.record);
+        }
         moments::keep_created(host, &self.instance, &self.record)
+    }
+
+    fn started(&mut self, clean: Option<&Kept>) -> Result<Started> {
+        let (host, record) = (self.creation.host, &mut self.record);
+        if let Some(kept) = clean
+            && let Some(started) = moments::restore(host, &self.instance, &self.store, record, kept)?
+        {
+            return Ok(started);
+        }
+        operate::warn_of_settings_to_come(host, &self.instance, record);
+        operate::start(host, &self.instance, &self.store, record)
     }
 }

@@ -8,6 +8,7 @@ pub mod led;
 pub mod media;
 pub mod project;
 pub mod standstill;
+mod tail;
 pub mod verify;
 pub mod warm;
 

@@ -12,6 +12,7 @@
 mod cli {
     mod carry;
     mod ci;
+    mod doctor;
     mod faults;
     mod gc;
     mod guardian;
@@ -23,7 +24,10 @@ mod cli {
     mod running;
     mod scripts;
     mod settings;
+    mod shells;
     mod store;
     pub mod support;
+    mod timings;
+    mod unattended;
     mod virtualbox;
 }

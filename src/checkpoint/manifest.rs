@@ -9,6 +9,7 @@ use crate::event::Stage;
 use crate::facts::Facts;
 use crate::key::{FORMAT, Inputs, Key};
 use crate::machine::driver::Hypervisor;
+use crate::timing::Part;
 
 /// One very layer: what an overlay lies on.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -45,6 +46,9 @@ pub struct Manifest {
     /// What the stage found in the guest.
     #[serde(default)]
     pub facts: Facts,
+    /// What of its time the stage spent on what; nothing of a layer from before that was noted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<Part>,
 }
 
 impl Manifest {
@@ -62,6 +66,7 @@ impl Manifest {
             tool: env!("CARGO_PKG_VERSION").to_owned(),
             digests: BTreeMap::new(),
             facts: Facts::default(),
+            parts: Vec::new(),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! `provision create`
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 
 use super::{App, Settings};
@@ -24,6 +26,12 @@ pub struct Args {
     /// Make it of nothing but what provision.lock pins, or say what differs
     #[arg(long, conflicts_with = "refresh")]
     pub locked: bool,
+    /// Write the checks as JUnit XML, for a CI to show; it is written when the run fails, too
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// Write where the time went to FILE as a Chrome trace, which Perfetto shows; also when the run fails
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub trace: Option<PathBuf>,
     /// Flags and variables.
     #[command(flatten)]
     pub settings: Settings,
@@ -42,13 +50,16 @@ impl Args {
         if self.install_missing {
             host::install_missing(&app.cancel, &app.events)?;
         }
-        pipeline::create(&Creation {
-            config: &config,
-            paths: &app.paths,
-            host: &app.host_for(&config, self.offline)?,
-            refresh: self.refresh,
-            aim: Aim::Current,
-            lock,
+        app.recorded(&config, self.offline, self.trace.as_deref(), |host, recorder| {
+            pipeline::create(&Creation {
+                config: &config,
+                paths: &app.paths,
+                host,
+                refresh: self.refresh,
+                aim: Aim::Current,
+                lock,
+                recorder,
+            })
         })
     }
 }

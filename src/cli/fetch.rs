@@ -1,5 +1,7 @@
 //! `provision fetch`
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 
 use super::{App, Settings};
@@ -11,6 +13,9 @@ pub struct Args {
     /// Ask the mirror for the current point release instead of taking the cached ISO
     #[arg(long)]
     pub refresh: bool,
+    /// Write where the time went to FILE as a Chrome trace, which Perfetto shows; also when the run fails
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub trace: Option<PathBuf>,
     /// Flags and variables.
     #[command(flatten)]
     pub settings: Settings,
@@ -23,13 +28,16 @@ impl Args {
     /// When something cannot be had, or cannot be known yet.
     pub fn run(&self, app: &App) -> Result<()> {
         let config = app.config(&self.settings)?;
-        pipeline::fetch(&Creation {
-            config: &config,
-            paths: &app.paths,
-            host: &app.host_for(&config, false)?,
-            refresh: self.refresh,
-            aim: Aim::Current,
-            lock: None,
+        app.recorded(&config, false, self.trace.as_deref(), |host, recorder| {
+            pipeline::fetch(&Creation {
+                config: &config,
+                paths: &app.paths,
+                host,
+                refresh: self.refresh,
+                aim: Aim::Current,
+                lock: None,
+                recorder,
+            })
         })
     }
 }

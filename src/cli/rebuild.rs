@@ -1,5 +1,7 @@
 //! `provision rebuild`
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 
@@ -24,6 +26,12 @@ pub struct Args {
     /// Make it of nothing but what provision.lock pins, or say what differs
     #[arg(long)]
     pub locked: bool,
+    /// Write the checks as JUnit XML, for a CI to show; it is written when the run fails, too
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// Write where the time went to FILE as a Chrome trace, which Perfetto shows; also when the run fails
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub trace: Option<PathBuf>,
     /// Flags and variables.
     #[command(flatten)]
     pub settings: Settings,
@@ -49,13 +57,16 @@ impl Args {
         let config = app.config(&self.settings)?;
         let lock = self.locked.then(|| app.lock(&self.settings)).transpose()?;
         Definition::find(&config.guest, config.overrides.as_deref())?.docker_source(&config.docker)?;
-        pipeline::create(&Creation {
-            config: &config,
-            paths: &app.paths,
-            host: &app.host_for(&config, self.offline)?,
-            refresh: false,
-            aim: self.from.map_or(Aim::Clean, Aim::Anew),
-            lock,
+        app.recorded(&config, self.offline, self.trace.as_deref(), |host, recorder| {
+            pipeline::create(&Creation {
+                config: &config,
+                paths: &app.paths,
+                host,
+                refresh: false,
+                aim: self.from.map_or(Aim::Clean, Aim::Anew),
+                lock,
+                recorder,
+            })
         })
     }
 }

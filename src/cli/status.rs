@@ -4,6 +4,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::{App, Machine};
+use crate::checkpoint::Store;
 use crate::instance::{Instance, Phase, Record};
 use crate::report::{Output, Paint};
 
@@ -13,6 +14,10 @@ pub struct Args {
     /// Show what it was made from: the ISO and who signed it, checkpoints and their inputs, packages, images
     #[arg(long)]
     pub manifest: bool,
+    /// Show where the time went: what each stage took and, inside it, each part; of a stage that was taken from the
+    /// cache, what it took when its checkpoint was made
+    #[arg(long, conflicts_with = "manifest")]
+    pub timings: bool,
     /// Which machine.
     #[command(flatten)]
     pub machine: Machine,
@@ -94,6 +99,11 @@ impl Args {
         let record = instance.require()?;
         if self.manifest {
             return app.reporter.output(&instance.provenance(&record)?);
+        }
+        if self.timings {
+            return app
+                .reporter
+                .output(&instance.timings(&record, &Store::at(&app.paths.cache))?);
         }
         app.reporter.output(&Shown::new(&instance, record))
     }

@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result};
 use minijinja::{Environment, context};
 
+use super::installer_log::Follower;
 use super::{Definition, InstallRecipe, Milestone};
 use crate::config::Network;
 use crate::fault::{Cause, Fault};
@@ -70,6 +71,12 @@ const MILESTONES: &[Milestone] = &[
     phase("Finishing the installation", "initramfs and boot loader", 90, 100),
 ];
 
+/// What the installer's console is told to a person as.
+#[cfg(test)]
+pub fn console_texts() -> impl Iterator<Item = &'static str> {
+    MILESTONES.iter().map(|milestone| milestone.text)
+}
+
 const fn phase(title: &'static str, text: &'static str, from: u8, to: u8) -> Milestone {
     Milestone { title, text, from, to }
 }
@@ -97,6 +104,7 @@ pub fn recipe(definition: &Definition, network: &Network, builder: &Identity) ->
         files,
         arguments: ARGUMENTS.to_owned(),
         milestones: MILESTONES,
+        log: Follower::default(),
     })
 }
 

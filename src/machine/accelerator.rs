@@ -42,6 +42,15 @@ impl Accelerator {
         }
     }
 
+    /// Its name as it is typed.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Kvm => "kvm",
+            Self::Hvf => "hvf",
+            Self::Tcg => "tcg",
+        }
+    }
+
     /// How a person calls it.
     pub const fn title(self) -> &'static str {
         match self {

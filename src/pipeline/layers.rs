@@ -10,7 +10,6 @@ use super::{Materials, Parts, Run, cached};
 use crate::checkpoint::{Layer, Making, Manifest};
 use crate::event::{Event, Stage};
 use crate::facts::{self, Facts};
-use crate::fault::{Cause, Fault};
 use crate::host;
 use crate::identity::Identity;
 use crate::instance::{self, Phase};
@@ -69,7 +68,7 @@ impl Run<'_> {
         events.emit(Event::StageStarted {
             stage,
             reason: reason.to_owned(),
-            typical_seconds: self.typical_seconds(stage)?,
+            typical_seconds: self.creation.recorder.typical_seconds(stage),
         });
         self.stage = stage;
         // Where the two folders lie on different disks the layer is made on one and kept on the other.
@@ -91,6 +90,7 @@ impl Run<'_> {
         let Planned { key, inputs, .. } = planned.clone();
         let manifest = Manifest {
             facts,
+            parts: self.creation.recorder.parts(stage),
             ..Manifest::new(stage, key, parent, inputs, seconds)
         };
         let hypervisor = self.host().engine.hypervisor();
@@ -109,18 +109,6 @@ impl Run<'_> {
         fs::remove_dir_all(&work.dir)?;
         events.emit(Event::StageDone { stage, seconds });
         Ok(layer)
-    }
-
-    /// How long the stage took here last time; nothing where it never ran.
-    fn typical_seconds(&self, stage: Stage) -> Result<Option<u64>> {
-        let newest = self.store.newest(stage)?;
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "whole, positive seconds are meant"
-        )]
-        let whole = |seconds: f64| seconds.max(0.0) as u64;
-        Ok(newest.map(|layer| whole(layer.manifest.seconds)))
     }
 
     /// The stage's folder with its disk: an overlay on the checkpoint before, or an empty one.
@@ -212,9 +200,8 @@ impl Run<'_> {
 
     /// Leaves a bundle, and the machine where the user should look at it.
     fn failed(&mut self, materials: &Materials, stage: Stage, work: &Work, error: anyhow::Error) -> anyhow::Error {
-        let interrupted = Fault::of(&error).is_some_and(|fault| fault.cause == Cause::Interrupted);
         let kept = stage::project::is_make(&error);
-        if !interrupted {
+        if !self.is_users_own(&error) {
             self.bundle(&work.dir, &error);
         }
         let settled = if kept {

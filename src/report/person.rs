@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use super::View;
-use super::clean::clean;
+use super::clean::{clean, one_line};
 use super::failure::Failure;
 use super::paint::Paint;
 use super::times;
-use crate::event::{Event, Stage, Unit};
+use crate::event::{Event, Forecast, Stage, Unit};
 
 /// How many of the guest's last lines are shown.
 const TAIL: usize = 5;
@@ -34,10 +34,29 @@ pub struct Person<W> {
 struct Running {
     stage: Stage,
     since: Instant,
-    typical: Option<Duration>,
+    left: Left,
     shape: Shape,
     bar: ProgressBar,
     tail: Vec<ProgressBar>,
+}
+
+/// What is known of the time left: a typical length at first, then estimates.
+#[derive(Debug, Clone, Copy)]
+enum Left {
+    Typical(Option<Duration>),
+    Estimated(Instant, Forecast, Option<Forecast>),
+}
+
+impl Left {
+    fn words(self, elapsed: Duration, fraction: Option<f64>) -> String {
+        match self {
+            Self::Typical(typical) => times::left_words(times::left(elapsed, typical, fraction)),
+            Self::Estimated(at, of_stage, of_run) => {
+                let passed = at.elapsed().as_secs_f64();
+                times::forecast_words(of_stage.after(passed), of_run.map(|of_run| of_run.after(passed)))
+            }
+        }
+    }
 }
 
 /// What the bar shows.
@@ -75,7 +94,7 @@ impl Shape {
         }
     }
 
-    fn style(self, typical: Option<Duration>) -> ProgressStyle {
+    fn style(self, left: Left) -> ProgressStyle {
         let style = ProgressStyle::with_template(self.template()).unwrap_or_else(|_| ProgressStyle::default_bar());
         style
             .progress_chars("█▌░")
@@ -85,8 +104,7 @@ impl Shape {
             })
             .with_key("left", move |state: &ProgressState, to: &mut dyn std::fmt::Write| {
                 let fraction = state.len().map(|_| f64::from(state.fraction()));
-                let left = times::left(state.elapsed(), typical, fraction);
-                let _ = to.write_str(&times::left_words(left));
+                let _ = to.write_str(&left.words(state.elapsed(), fraction));
             })
     }
 }
@@ -122,15 +140,15 @@ impl<W: Write> Person<W> {
     }
 
     fn begin(&self, stage: Stage, typical: Option<Duration>) -> Running {
-        let shape = Shape::Spinner;
+        let (shape, left) = (Shape::Spinner, Left::Typical(typical));
         let bar = self.screen.add(ProgressBar::no_length());
-        bar.set_style(shape.style(typical));
+        bar.set_style(shape.style(left));
         bar.set_prefix(self.paint.bold(format!("{stage:<8}")));
         bar.enable_steady_tick(TICK);
         Running {
             stage,
             since: Instant::now(),
-            typical,
+            left,
             shape,
             bar,
             tail: Vec::new(),
@@ -152,7 +170,7 @@ impl<W: Write> Person<W> {
         let shape = Shape::of(unit, total);
         if running.shape != shape {
             running.shape = shape;
-            running.bar.set_style(shape.style(running.typical));
+            running.bar.set_style(shape.style(running.left));
         }
         match (unit, total) {
             (Unit::Percent, None) => running.bar.set_length(100),
@@ -200,7 +218,7 @@ impl<W: Write> Person<W> {
         } else {
             self.paint.red("✘")
         };
-        let detail = self.paint.dim(clean(detail));
+        let detail = self.paint.dim(one_line(detail));
         self.print(&format!("  {mark} {}  {detail}", clean(rule)));
     }
 
@@ -242,7 +260,7 @@ impl<W: Write + Send> View for Person<W> {
             } => {
                 self.clear();
                 let running = self.begin(*stage, typical_seconds.map(Duration::from_secs));
-                running.bar.set_message(clean(reason));
+                running.bar.set_message(one_line(reason));
                 self.running = Some(running);
             }
             Event::StageCached { stage, .. } => {
@@ -255,9 +273,9 @@ impl<W: Write + Send> View for Person<W> {
                 // The transfer of the step before is over; hundredths are the whole stage's.
                 if matches!(running.shape, Shape::Bytes | Shape::Flow) {
                     running.shape = Shape::Spinner;
-                    running.bar.set_style(running.shape.style(running.typical));
+                    running.bar.set_style(running.shape.style(running.left));
                 }
-                running.bar.set_message(clean(text));
+                running.bar.set_message(one_line(text));
             }
             Event::Progress {
                 stage,
@@ -265,14 +283,24 @@ impl<W: Write + Send> View for Person<W> {
                 total,
                 unit,
             } => self.progress(*stage, *done, *total, *unit),
+            Event::Estimate {
+                stage,
+                seconds_left,
+                run_seconds_left,
+            } => {
+                let running = self.running(*stage);
+                running.left = Left::Estimated(Instant::now(), *seconds_left, *run_seconds_left);
+                running.bar.set_style(running.shape.style(running.left));
+            }
+            Event::Planned { .. } | Event::Part { .. } => {}
             Event::Output { stage, line, .. } => self.output(*stage, line),
-            Event::Note { text } => self.print(&format!("  {}", clean(text))),
+            Event::Note { text } => self.print(&format!("  {}", one_line(text))),
             Event::Warning { text } => {
                 let label = self.paint.yellow("warning:");
-                self.print(&format!("{label} {}", clean(text)));
+                self.print(&format!("{label} {}", one_line(text)));
             }
             Event::Detail { text } => {
-                let text = self.paint.dim(format!("  {}", clean(text)));
+                let text = self.paint.dim(format!("  {}", one_line(text)));
                 self.print(&text);
             }
             Event::Check { rule, passed, detail } => self.check(rule, *passed, detail),

@@ -39,6 +39,18 @@ pub fn left_words(left: Option<Duration>) -> String {
     }
 }
 
+/// What is left of a stage, and of the whole run where that is more, in the words of [`left_words`].
+pub fn forecast_words(of_stage: f64, of_run: Option<f64>) -> String {
+    let left = left_words(Duration::try_from_secs_f64(of_stage).ok());
+    let more = of_run.filter(|of_run| of_run - of_stage >= 30.0);
+    let run = left_words(more.and_then(|of_run| Duration::try_from_secs_f64(of_run).ok()));
+    match (left.is_empty(), run.strip_suffix(" left")) {
+        (false, Some(run)) => format!("{left} ({} to the end)", run.trim_start_matches(", ")),
+        (true, Some(run)) => format!("{run} to the end"),
+        (_, None) => left,
+    }
+}
+
 /// The hundredths that `done` is of `total`, at most 100; `None` for an unknown or empty whole.
 pub fn percent(done: u64, total: Option<u64>) -> Option<u64> {
     let total = total.filter(|total| *total > 0)?;
@@ -93,6 +105,19 @@ mod tests {
             (Some(3700), ", about 1h01m left"),
         ] {
             assert_eq!(left_words(left.map(secs)), expected);
+        }
+    }
+
+    #[test]
+    fn words_for_a_stage_and_the_run() {
+        for (of_stage, of_run, expected) in [
+            (300.0, None, ", about 5m left"),
+            (300.0, Some(310.0), ", about 5m left"),
+            (300.0, Some(900.0), ", about 5m left (about 15m to the end)"),
+            (0.2, Some(900.0), ", about 15m to the end"),
+            (f64::NAN, None, ""),
+        ] {
+            assert_eq!(forecast_words(of_stage, of_run), expected);
         }
     }
 

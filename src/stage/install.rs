@@ -20,6 +20,7 @@ use crate::wait::Wait;
 
 use super::booted::on_failure_show;
 use super::standstill::{self, LINES_QUOTED, end_of};
+use super::tail::Tail;
 
 /// How long, on a real machine, a question must stand before it counts: one that the seed answers is gone at once.
 const QUESTION_STANDS: u64 = 3;
@@ -95,7 +96,7 @@ pub fn run(host: &Host, work: &Work, iso: &Path, recipe: &InstallRecipe, install
     let mut machine = host.machine(&Home::of_stage(&work.dir));
     host.events.step(Stage::Install, "starting the installer");
     machine.start(&boot)?;
-    let watched = watch(host, machine.as_mut(), &boot, recipe.milestones);
+    let watched = watch(host, machine.as_mut(), &boot, recipe);
     on_failure_show(watched, machine.as_mut(), work)
 }
 
@@ -145,10 +146,12 @@ fn private_file(path: &Path) -> Result<std::fs::File> {
 }
 
 /// Follows the installer until the guest has powered off.
-fn watch(host: &Host, machine: &mut dyn Machine, boot: &Boot, milestones: &[Milestone]) -> Result<()> {
+fn watch(host: &Host, machine: &mut dyn Machine, boot: &Boot, recipe: &InstallRecipe) -> Result<()> {
+    let milestones = recipe.milestones;
     let mut shown = None;
     let mut asked = Standing::default();
     let (console_log, installer_log) = (boot.console(), boot.installer_log());
+    let (mut log, mut parts) = (Tail::new(installer_log.clone()), recipe.log.clone());
     let mut watcher = machine.watcher();
     let machine = std::cell::RefCell::new(machine);
     let waited = Wait::new("the installer to finish", host.stall_timeout())
@@ -158,6 +161,12 @@ fn watch(host: &Host, machine: &mut dyn Machine, boot: &Boot, milestones: &[Mile
             activity.disk_written + activity.disk_read + size(&console_log) + size(&installer_log)
         })
         .until(|| {
+            for part in log.lines().iter().filter_map(|line| parts.line(line)) {
+                host.events.emit(Event::Part {
+                    stage: Stage::Install,
+                    part: part.to_owned(),
+                });
+            }
             if machine.borrow_mut().state()? == State::Off {
                 return Ok(Some(()));
             }

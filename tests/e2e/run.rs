@@ -74,7 +74,7 @@ impl Run {
     fn show(&self, event: &Value) {
         let seconds = self.start.elapsed().as_secs();
         match event["event"].as_str() {
-            Some("progress" | "output" | "detail") | None => {}
+            Some("progress" | "output" | "detail" | "estimate") | None => {}
             Some(_) => println!("        {} {seconds:>5} s {event}", self.world),
         }
     }
@@ -85,10 +85,10 @@ impl Run {
         self.child.wait().unwrap();
     }
 
-    /// Sends SIGINT.
-    pub fn interrupt(&self) {
+    /// Sends a signal (`INT`).
+    pub fn signal(&self, signal: &str) {
         let status = Command::new("kill")
-            .arg("-INT")
+            .arg(format!("-{signal}"))
             .arg(self.child.id().to_string())
             .status()
             .unwrap();

@@ -1,0 +1,209 @@
+//! Estimates of real installations: what they would have shown at every second, against how it went on.
+
+use super::super::course::{Course, Mark};
+use super::super::run::Run;
+use super::super::{History, estimate, typical};
+use crate::event::{Event, Forecast, Stage, Unit};
+
+/// Of the whole time. An estimate of what is left is honest if it is wrong by no more.
+const HONEST: f64 = 0.3;
+
+/// The first minute tells nothing yet.
+const FROM: f64 = 60.0;
+
+#[derive(serde::Deserialize)]
+struct Real {
+    /// Where and how it ran.
+    about: String,
+    seconds: f64,
+    /// What it came by, and when.
+    marks: Vec<(String, f64)>,
+}
+
+impl Real {
+    fn course(&self) -> Course {
+        let marks = self.marks.iter().map(|(name, at)| Mark {
+            name: name.clone(),
+            at: *at,
+        });
+        Course {
+            seconds: self.seconds,
+            marks: marks.collect(),
+        }
+    }
+}
+
+/// Real installations of 28 November 2026 under TCG on two cores, as events told of them.
+fn all() -> Vec<Real> {
+    serde_json::from_str(include_str!("../../../tests/fixtures/timings/courses.json")).unwrap()
+}
+
+/// The same, slower or faster.
+fn stretched(course: &Course, by: f64) -> Course {
+    let marks = course.marks.iter().map(|mark| Mark {
+        name: mark.name.clone(),
+        at: mark.at * by,
+    });
+    Course {
+        seconds: course.seconds * by,
+        marks: marks.collect(),
+    }
+}
+
+/// By how much of the whole time the estimate is wrong where it is most so, and when.
+fn worst(typical: &Course, real: &Course, from: f64) -> (f64, f64) {
+    let mut worst = (0.0_f64, 0.0);
+    let mut now = from;
+    while now < real.seconds {
+        let seen: Vec<Mark> = real.marks.iter().filter(|mark| mark.at <= now).cloned().collect();
+        let left = estimate::of_stage(typical, &seen, now, 1.0).left;
+        let wrong = (left - (real.seconds - now)) / real.seconds;
+        if wrong.abs() > worst.0.abs() {
+            worst = (wrong, now);
+        }
+        now += 1.0;
+    }
+    worst
+}
+
+#[track_caller]
+fn is_honest(typical: &Course, real: &Course, what: &str) {
+    let (wrong, at) = worst(typical, real, FROM);
+    println!(
+        "{what}: wrong by at most {:+.0} % of the whole time, after {at} s",
+        100.0 * wrong
+    );
+    assert!(wrong.abs() <= HONEST, "{what}: wrong by {wrong:.2} after {at} s");
+}
+
+#[test]
+fn without_a_history_the_table_and_the_pace_so_far_are_honest() {
+    let table = typical::course(Stage::Install, "tcg").unwrap();
+    for real in all() {
+        is_honest(&table, &real.course(), &real.about);
+    }
+}
+
+#[test]
+fn with_a_history_of_other_speed_they_are_too() {
+    let reals = all();
+    assert!(reals.len() >= 3, "of different speeds");
+    for real in &reals {
+        for other in &reals {
+            is_honest(
+                &other.course(),
+                &real.course(),
+                &format!("{}, after {}", real.about, other.about),
+            );
+        }
+        let courses: Vec<Course> = reals
+            .iter()
+            .filter(|other| other.about != real.about)
+            .map(Real::course)
+            .collect();
+        let typical = Course::typical(&courses.iter().collect::<Vec<_>>()).unwrap();
+        is_honest(&typical, &real.course(), &format!("{}, after all others", real.about));
+    }
+}
+
+#[test]
+fn a_host_that_is_slower_or_faster_than_all_is_believed_soon() {
+    for real in all() {
+        let typical = real.course();
+        for by in [0.3, 0.5, 1.5, 2.0, 3.0] {
+            is_honest(
+                &typical,
+                &stretched(&typical, by),
+                &format!("{}, times {by}", real.about),
+            );
+        }
+    }
+}
+
+/// Somebody else takes the processor in the middle of it: from then on all takes three times as long.
+#[test]
+fn a_host_that_becomes_busy_is_believed_soon() {
+    for real in all() {
+        let typical = real.course();
+        let busy_from = typical.seconds / 2.0;
+        let later = |at: f64| at + 2.0 * (at - busy_from).max(0.0);
+        let mut busy = typical.clone();
+        busy.seconds = later(typical.seconds);
+        busy.marks.iter_mut().for_each(|mark| mark.at = later(mark.at));
+        let (wrong, at) = worst(&typical, &busy, later(0.7 * typical.seconds));
+        println!("{}, busy: {:+.0} % after {at} s", real.about, 100.0 * wrong);
+        assert!(
+            wrong.abs() <= HONEST,
+            "{}: wrong by {wrong:.2} after {at} s",
+            real.about
+        );
+    }
+}
+
+/// All stages of a run at another pace than the last time: what is left of the whole run is honest, too, between the
+/// events as well as with them.
+#[test]
+fn what_is_left_of_a_run_is_honest_at_another_pace() {
+    let install = all().remove(0).course();
+    let stages = [
+        (Stage::Install, install),
+        (Stage::Docker, typical::course(Stage::Docker, "tcg").unwrap()),
+        (Stage::Project, typical::course(Stage::Project, "tcg").unwrap()),
+        (Stage::Verify, typical::course(Stage::Verify, "tcg").unwrap()),
+    ];
+    let history = || History::default().with(stages.to_vec(), jiff::Timestamp::UNIX_EPOCH);
+    for by in [0.4, 1.0, 2.0] {
+        let mut run = Run::new(history());
+        let planned = stages.iter().map(|(stage, _)| *stage).collect();
+        run.take(&Event::Planned { stages: planned }, 0.0);
+        let whole: f64 = stages.iter().map(|(_, course)| by * course.seconds).sum();
+        let mut begin = 0.0;
+        let mut told: Option<(f64, Forecast)> = None;
+        let mut wrongest = 0.0_f64;
+        for (stage, course) in &stages {
+            let real = stretched(course, by);
+            let begins = Event::StageStarted {
+                stage: *stage,
+                reason: String::new(),
+                typical_seconds: None,
+            };
+            let marks = real
+                .marks
+                .iter()
+                .map(|mark| (begin + mark.at, event(*stage, &mark.name)));
+            for (at, event) in [(begin, begins)].into_iter().chain(marks) {
+                // Before the event: the last estimate, as a view shows it by now.
+                if let Some((then, forecast)) = told.filter(|_| at > FROM) {
+                    wrongest = wrongest.max((forecast.after(at - then) - (whole - at)).abs() / whole);
+                }
+                if let Some(Event::Estimate { run_seconds_left, .. }) = run.take(&event, at) {
+                    told = run_seconds_left.map(|left| (at, left));
+                }
+            }
+            begin += real.seconds;
+            let ends = Event::StageDone {
+                stage: *stage,
+                seconds: 0.0,
+            };
+            run.take(&ends, begin);
+        }
+        println!("times {by}: wrong by at most {:.0} % of the run", 100.0 * wrongest);
+        assert!(told.is_some() && wrongest <= HONEST, "times {by}: {wrongest:.2}");
+    }
+}
+
+/// The event that makes a mark of that name.
+fn event(stage: Stage, mark: &str) -> Event {
+    match mark.strip_suffix('%').and_then(|number| number.parse().ok()) {
+        Some(done) => Event::Progress {
+            stage,
+            done,
+            total: Some(100),
+            unit: Unit::Percent,
+        },
+        None => Event::Part {
+            stage,
+            part: mark.to_owned(),
+        },
+    }
+}
