@@ -120,7 +120,7 @@ fn cached_stages_tell_what_they_took_when_they_were_made() {
     for line in [
         "install         cached, took 1m30s  made 2026-08-01",
         "  partitioning    8.2s              and file systems",
-        "  kernel          1m22s             unpacked and set up in the same run of dpkg",
+        "  kernel          1m22s             unpacked and set up in the same run of dpkg as all others",
         "docker          cached, took 1m30s  made 2026-08-01T09:30:00Z, its parts were not noted then",
     ] {
         assert!(text.contains(line), "{line}\n{text}");
