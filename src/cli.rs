@@ -2,6 +2,7 @@
 
 mod app;
 pub mod cache;
+pub mod completions;
 pub mod create;
 pub mod credentials;
 pub mod destroy;
@@ -13,10 +14,12 @@ pub mod fetch;
 pub mod gc;
 pub mod guests;
 pub mod import;
+mod limit;
 pub mod list;
 pub mod lock;
 pub mod logs;
 mod machine;
+pub mod man;
 mod manifest;
 pub mod plan;
 pub mod rebuild;
@@ -27,11 +30,13 @@ mod settings;
 pub mod snapshot;
 pub mod snapshots;
 pub mod ssh;
+pub mod ssh_config;
 pub mod start;
 pub mod status;
 pub mod stop;
 mod timings;
 pub mod url;
+mod watched;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -43,6 +48,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use crate::fault::{Cause, Fault};
 use crate::process::guardian::{self, Ending};
 pub use app::App;
+pub use limit::Limit;
 pub use machine::Machine;
 pub use settings::Settings;
 
@@ -93,6 +99,18 @@ pub struct Global {
         hide_possible_values = false
     )]
     pub color: Color,
+    /// Give the whole run no more time than this, as in 90m or 2h: it ends as on Ctrl-C, and what has finished stays. Not for
+    /// `ssh`
+    #[arg(
+        long,
+        global = true,
+        value_name = "TIME",
+        env = limit::VARIABLE,
+        hide_env_values = true,
+        value_parser = limit::limit,
+        help_heading = "Run"
+    )]
+    pub timeout: Option<Limit>,
 }
 
 /// When to use colours.
@@ -161,6 +179,12 @@ pub enum Command {
     Restore(restore::Args),
     /// Open a shell in the guest, or run a command with a terminal
     Ssh(ssh::Args),
+    /// Print a block for OpenSSH's configuration, by which editors and rsync reach the machine
+    ///
+    /// `provision ssh-config > FILE`, and `Include FILE` at the top of ~/.ssh/config; or for one command
+    /// `ssh -F FILE NAME`, `rsync -e 'ssh -F FILE' … NAME:`. The machine's name is the host's. Print it anew when a start has
+    /// changed the machine's port.
+    SshConfig(ssh_config::Args),
     /// Run a command in the guest and exit with its code
     Exec(exec::Args),
     /// Show what was logged: the console, the installer, make
@@ -180,6 +204,9 @@ pub enum Command {
     /// Delete a machine; the cache stays
     Destroy(destroy::Args),
     /// Check this host: packages, accelerator, disk space, ports
+    ///
+    /// Tells of each finding what mends it. With --json the result has `ok` (whether `create` can work here, as the exit
+    /// code tells), and each finding `state` and, where there is something to mend, `hint`.
     Doctor(doctor::Args),
     /// Find and remove what interrupted runs left
     Gc(gc::Args),
@@ -187,6 +214,16 @@ pub enum Command {
     Cache(cache::Args),
     /// List the guest definitions
     Guests(guests::Args),
+    /// Print the script by which a shell completes this program's commands and flags
+    ///
+    /// bash: `provision completions bash > ~/.local/share/bash-completion/completions/provision`.
+    /// zsh: `provision completions zsh > FOLDER/_provision`, with a FOLDER of `$fpath`.
+    /// fish: `provision completions fish > ~/.config/fish/completions/provision.fish`.
+    Completions(completions::Args),
+    /// Print this program's manual page, or write a page for each command too
+    ///
+    /// `provision man --output ~/.local/share/man/man1`, then `man provision-create`.
+    Man(man::Args),
     /// Run a machine's program for as long as the process at the other end of standard input lives
     #[command(name = guardian::SUBCOMMAND, hide = true)]
     Guard {
@@ -223,6 +260,7 @@ impl Command {
             Self::Snapshots(args) => args.run(app),
             Self::Restore(args) => args.run(app),
             Self::Ssh(args) => args.run(app),
+            Self::SshConfig(args) => args.run(app),
             Self::Logs(args) => args.run(app),
             Self::Url(args) => args.run(app),
             Self::Credentials(args) => args.run(app),
@@ -233,6 +271,8 @@ impl Command {
             Self::Gc(args) => args.run(app),
             Self::Cache(args) => args.run(app),
             Self::Guests(args) => args.run(app),
+            Self::Completions(args) => args.run(app),
+            Self::Man(args) => args.run(app),
             Self::Guard {
                 interrupt,
                 run_dir,

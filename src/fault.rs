@@ -34,11 +34,13 @@ pub enum Cause {
     Machine,
     /// Ctrl-C or SIGTERM.
     Interrupted,
+    /// The time that `--timeout` gives to the whole run was over.
+    Deadline,
 }
 
 impl Cause {
     /// Every cause, in the order of the exit codes.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Other,
         Self::Usage,
         Self::Config,
@@ -52,10 +54,11 @@ impl Cause {
         Self::Busy,
         Self::Space,
         Self::Machine,
+        Self::Deadline,
         Self::Interrupted,
     ];
 
-    /// The process's exit code. 130 for an interruption is the shells' custom (128 + SIGINT).
+    /// The process's exit code. 130 for an interruption is the shells' custom (128 + SIGINT), 124 that of timeout(1).
     pub const fn exit_code(self) -> u8 {
         match self {
             Self::Other => 1,
@@ -71,6 +74,7 @@ impl Cause {
             Self::Busy => 11,
             Self::Space => 12,
             Self::Machine => 13,
+            Self::Deadline => 124,
             Self::Interrupted => 130,
         }
     }
@@ -109,6 +113,12 @@ impl Fault {
     /// The outermost fault in `error`'s chain.
     pub fn of(error: &anyhow::Error) -> Option<&Self> {
         error.downcast_ref::<Self>()
+    }
+
+    /// Whether `error` is the end that the user or the time limit has asked for: no failure of what was being done, so
+    /// nothing else is tried instead, and nothing is said of it.
+    pub fn is_stop(error: &anyhow::Error) -> bool {
+        Self::of(error).is_some_and(|fault| matches!(fault.cause, Cause::Interrupted | Cause::Deadline))
     }
 
     /// The exit code for `error`.

@@ -1,5 +1,6 @@
-//! The host: the programs it must have, the room on its disks, its ports.
+//! The host: the programs it must have, its processor, the room on its disks, its ports.
 
+pub mod acceleration;
 mod backports;
 mod check;
 pub mod disk;

@@ -322,9 +322,10 @@ fn login(wanted: &Import<'_>, described: Option<&ovf::Described>) -> Result<Logi
 
 /// The error of an image that could not be read. Whoever asks to stop says nothing of the image.
 fn unreadable(error: anyhow::Error, damaged: Fault) -> anyhow::Error {
-    match Fault::of(&error) {
-        Some(fault) if fault.cause == Cause::Interrupted => error,
-        _ => error.context(damaged),
+    if Fault::is_stop(&error) {
+        error
+    } else {
+        error.context(damaged)
     }
 }
 

@@ -42,15 +42,22 @@ use anyhow::{Context as _, Result};
 fn main() -> ExitCode {
     let cli = cli::parse();
     let reporter = match &cli {
-        Ok(cli) => report::Reporter::new(&cli.global),
+        Ok(cli) => report::Reporter::new(&cli.global, cli.command.records()),
         Err(_) => report::Reporter::for_program(),
     };
-    let result = cli.and_then(|cli| cli.command.run(&app(&reporter)?));
-    if let Err(error) = &result {
-        reporter.error(error);
-    }
-    reporter.end();
-    result.unwrap_or_else(|error| ExitCode::from(fault::Fault::exit_code(&error)))
+    let result = cli.and_then(|cli| run(&cli, &reporter));
+    reporter.finish(result)
+}
+
+fn run(cli: &cli::Cli, reporter: &report::Reporter) -> Result<ExitCode> {
+    let app = app(reporter)?;
+    let limit = cli.command.limit(cli.global.timeout);
+    let _deadline = limit.map(|limit| {
+        let reporter = reporter.clone();
+        app.cancel.end_after(limit, move || reporter.place())
+    });
+    reporter.begin()?;
+    cli.command.run(&app)
 }
 
 fn app(reporter: &report::Reporter) -> Result<cli::App> {

@@ -21,7 +21,7 @@ mod restore;
 #[cfg(test)]
 mod tests;
 
-pub use created::{forget_created, keep_created};
+pub use created::{created_with_memory, forget_created, keep_created, keep_created_anew};
 pub use name::SnapshotName;
 pub use renew::renew;
 pub use restore::{give_up_if_lost, reset, restore};
@@ -234,13 +234,15 @@ pub fn tidy(events: &Events, instance: &Instance) {
     }
 }
 
-fn sweep(instance: &Instance) -> Result<()> {
+/// Removes what interrupted commands left of moments: folders, and disks that nothing needs. The caller holds the
+/// machine's lock.
+///
+/// # Errors
+/// When a moment cannot be read, or something not be removed.
+pub fn sweep(instance: &Instance) -> Result<()> {
     let folders = folders(instance)?;
     if folders.is_empty() && !home(instance).exists() {
         return Ok(());
-    }
-    for (_, path) in folders.iter().filter(|(name, _)| is_rubbish(name)) {
-        fs::remove_dir_all(path)?;
     }
     let all = all(instance)?;
     let newest = all.iter().rfind(|kept| kept.is_created()).map(|kept| &kept.folder);
@@ -250,17 +252,32 @@ fn sweep(instance: &Instance) -> Result<()> {
     }
     let kept = all.iter().filter(|kept| !is_outdated(kept));
     let kept: Vec<Moment> = kept.map(|kept| kept.moment.clone()).collect();
-    instance.home().sweep_moments(&kept)
+    instance.home().sweep_moments(&kept)?;
+    kill_point::pass();
+    // Last: as long as they are there, disks of theirs may be, too.
+    for path in unfinished(instance)? {
+        fs::remove_dir_all(path)?;
+    }
+    Ok(())
 }
 
-/// Removes the folder of a moment, as a whole by a rename.
+/// The folders of moments that are half kept or half removed; while the machine's lock is free, by interrupted commands.
+///
+/// # Errors
+/// When a folder cannot be read.
+pub fn unfinished(instance: &Instance) -> Result<Vec<PathBuf>> {
+    let folders = folders(instance)?.into_iter();
+    let unfinished = folders.filter(|(name, _)| is_rubbish(name));
+    Ok(unfinished.map(|(_, path)| path).collect())
+}
+
+/// Takes a moment's name from its folder: [`sweep`] removes it.
 fn discard(instance: &Instance, folder: &str) -> Result<()> {
     let moments = home(instance);
     let gone = moments.join(format!("{GONE}{}", random_id()));
     fs::rename(moments.join(folder), &gone)?;
     kill_point::pass();
-    fs::File::open(&moments)?.sync_all()?;
-    Ok(fs::remove_dir_all(gone)?)
+    Ok(fs::File::open(&moments)?.sync_all()?)
 }
 
 fn random_id() -> String {

@@ -26,8 +26,8 @@ use crate::fault::{Cause, Fault};
 use crate::instance::{self, Instance, Phase, Record};
 use crate::machine;
 use crate::media::Iso;
-use crate::moments;
-use crate::operate;
+use crate::moments::{self, Kept};
+use crate::operate::{self, Started};
 use crate::paths::Paths;
 use crate::pins::Lock;
 use crate::plan::making::Makings;
@@ -215,7 +215,8 @@ impl Run<'_> {
         let materials = Materials { iso, parts };
         self.plan = self.plan(&materials)?;
         self.announce();
-        if self.creation.aim == Aim::Current && self.is_whole() {
+        let clean = self.clean()?;
+        if clean.is_some() || (self.creation.aim == Aim::Current && self.is_whole()) {
             for planned in &self.plan.stages {
                 self.host().events.emit(cached(planned));
             }
@@ -235,7 +236,17 @@ impl Run<'_> {
             self.choose_ports()?;
         }
         self.remember_provenance(&materials.iso)?;
-        self.verify()
+        self.verify(clean.as_ref())
+    }
+
+    /// How the machine was when it was made, if it shall be that again and its memory of then can serve.
+    fn clean(&self) -> Result<Option<Kept>> {
+        let host = self.host();
+        let stays = self.record.machine == host.engine.hypervisor();
+        if self.creation.aim != Aim::Clean || !stays || !self.is_whole() {
+            return Ok(None);
+        }
+        moments::created_with_memory(&self.instance, &self.record, host.size)
     }
 
     fn plan(&self, materials: &Materials) -> Result<Plan> {
@@ -361,8 +372,8 @@ impl Run<'_> {
         materials.parts.identity.copy_to(&self.instance.identity())
     }
 
-    /// Starts the machine unless it runs, and checks it.
-    fn verify(&mut self) -> Result<()> {
+    /// Starts the machine unless it runs, or takes it back to `clean`, and checks it.
+    fn verify(&mut self, clean: Option<&Kept>) -> Result<()> {
         self.stage = Stage::Verify;
         let start = Instant::now();
         self.host().events.emit(Event::StageStarted {
@@ -370,14 +381,17 @@ impl Run<'_> {
             reason: "every run is checked".into(),
             typical_seconds: self.creation.recorder.typical_seconds(Stage::Verify),
         });
-        self.checked()?;
+        self.checked(clean)?;
         let seconds = start.elapsed().as_secs_f64();
         let events = &self.host().events;
         events.emit(Event::StageDone {
             stage: Stage::Verify,
             seconds,
         });
-        self.remember_timings()?;
+        if let Err(error) = self.remember_timings() {
+            // The machine is made, and runs.
+            events.warn(format!("what the stages took is not written down: {error:#}"));
+        }
         events.emit(operate::ready(&self.instance, &self.record));
         Ok(())
     }
@@ -391,10 +405,9 @@ impl Run<'_> {
         self.instance.remember_timings(&timings)
     }
 
-    fn checked(&mut self) -> Result<()> {
+    fn checked(&mut self, clean: Option<&Kept>) -> Result<()> {
         let Creation { host, config, .. } = self.creation;
-        operate::warn_of_settings_to_come(host, &self.instance, &self.record);
-        let mut started = operate::start(host, &self.instance, &self.store, &mut self.record)?;
+        let mut started = self.started(clean)?;
         let machine = stage::verify::Machine {
             name: self.instance.name.as_str(),
             login: &config.login,
@@ -402,6 +415,20 @@ impl Run<'_> {
             is_fresh: started.is_fresh,
         };
         stage::verify::run(host, &mut started.session, &machine)?;
+        if clean.is_some() && !started.from_memory {
+            return moments::keep_created_anew(host, &self.instance, &self.record);
+        }
         moments::keep_created(host, &self.instance, &self.record)
+    }
+
+    fn started(&mut self, clean: Option<&Kept>) -> Result<Started> {
+        let (host, record) = (self.creation.host, &mut self.record);
+        if let Some(kept) = clean
+            && let Some(started) = moments::restore(host, &self.instance, &self.store, record, kept)?
+        {
+            return Ok(started);
+        }
+        operate::warn_of_settings_to_come(host, &self.instance, record);
+        operate::start(host, &self.instance, &self.store, record)
     }
 }

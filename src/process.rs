@@ -6,6 +6,7 @@ pub mod table;
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -154,12 +155,17 @@ pub fn replace(line: &CommandLine) -> anyhow::Error {
 }
 
 /// Runs `line` on the user's terminal (for `sudo`, which may ask for a password) and returns how it ended. What it
-/// prints goes to standard error: standard output is for results.
+/// prints goes to standard error: standard output is for results. Standard input that is no terminal is not for it: it may
+/// be the script that goes on after this program.
 ///
 /// # Errors
 /// When it cannot be started.
 pub fn run_on_terminal(line: &CommandLine) -> Result<ExitStatus> {
-    line.command()
+    let mut command = line.command();
+    if !std::io::stdin().is_terminal() {
+        command.stdin(Stdio::null());
+    }
+    command
         .stdout(std::io::stderr())
         .status()
         .map_err(|error| cannot_start(line, error))
@@ -245,5 +251,27 @@ mod tests {
     fn a_line_is_shown_as_typed() {
         let line = CommandLine::new("qemu", ["-append", "a b", "-S"]);
         assert_eq!(line.to_string(), "qemu -append 'a b' -S");
+    }
+
+    #[test]
+    #[ignore = "the other test runs it, in a process with a standard input of its own"]
+    fn script() {
+        let status = run_on_terminal(&CommandLine::new("cat", [""; 0])).unwrap();
+        assert!(status.success());
+        assert_eq!(std::io::read_to_string(std::io::stdin()).unwrap(), "the rest");
+    }
+
+    /// `bash <<END`: what a package manager does not read is what bash reads next.
+    #[test]
+    fn a_script_on_standard_input_is_not_for_the_programs_in_it() {
+        use std::io::Write as _;
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "process::tests::script", "--ignored"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(b"the rest").unwrap();
+        assert!(child.wait().unwrap().success());
     }
 }

@@ -5,26 +5,40 @@
 
 mod ask;
 mod clean;
+mod course;
+mod desk;
 mod failure;
+mod github;
+mod heartbeat;
 mod json;
+mod junit;
 mod paint;
 mod person;
 mod plain;
+mod records;
+mod summary;
 mod table;
 mod times;
 
 use std::io::{self, IsTerminal as _, Write};
+use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 use crate::cli::Global;
 use crate::event::{Event, Events, Stream};
+use crate::fault::Fault;
+use course::Beat;
+use desk::{Desk, Written};
+use heartbeat::Heart;
 
 pub use ask::confirm;
 pub use failure::Failure;
 pub use paint::Paint;
+pub use records::Records;
 pub use table::table;
 pub use times::seconds;
 
@@ -71,6 +85,9 @@ trait View: Send {
     fn result(&mut self, _: &serde_json::Value) -> io::Result<()> {
         Ok(())
     }
+    /// Shows that something goes on, after nothing was told for a while; a person sees that something moves.
+    fn beat(&mut self, _: &Beat) {}
+
     /// Nothing more will come: leaves the screen tidy.
     fn end(&mut self) {}
 }
@@ -84,60 +101,99 @@ pub trait Output: Serialize {
 /// Shows events, results and the error of one command.
 #[derive(Clone)]
 pub struct Reporter {
-    view: Arc<Mutex<Box<dyn View>>>,
+    desk: Arc<Mutex<Desk>>,
+    heart: Arc<Mutex<Option<Heart>>>,
+    records: Arc<Records>,
     verbosity: Verbosity,
     json: bool,
     paint: Paint,
 }
 
 impl Reporter {
-    /// The way that the user asked for, and that suits where the output goes.
-    pub fn new(global: &Global) -> Self {
+    /// The way that the user asked for, and that suits where the output goes. `records` says what is left beside it.
+    pub fn new(global: &Global, records: Records) -> Self {
         let verbosity = Verbosity::of(global);
-        let terminal = io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+        let shows = |is_terminal: bool| is_terminal && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+        let terminal = shows(io::stderr().is_terminal());
+        let is_for_person = terminal && !global.json && verbosity > Verbosity::Quiet;
+        let is_for_github = github::is_runner() && !is_for_person;
+        let paint = Paint::new(global.color, terminal);
+        let written = Written::default();
         let view: Box<dyn View> = if global.json {
-            Box::new(json::Json::new(io::stdout()))
-        } else if terminal && verbosity > Verbosity::Quiet {
+            Box::new(json::Json::new(written.watch(io::stdout())))
+        } else if is_for_person {
             let target = indicatif::ProgressDrawTarget::stderr();
-            let paint = Paint::new(global.color, terminal);
-            Box::new(person::Person::new(
-                io::stderr(),
-                target,
-                paint,
-                verbosity == Verbosity::Verbose,
-            ))
+            let verbose = verbosity == Verbosity::Verbose;
+            Box::new(person::Person::new(io::stderr(), target, paint, verbose))
         } else {
-            Box::new(plain::Plain::new(io::stderr(), Paint::new(global.color, terminal)))
+            let plain = plain::Plain::new(written.watch(io::stderr()), paint);
+            Box::new(if is_for_github { plain.for_github() } else { plain })
         };
+        // Standard output is for JSON alone; the runner reads both.
+        let annotations = is_for_github.then(|| github::Annotations::new(io::stderr()));
+        let desk = Desk::new(view, written, annotations, Instant::now());
         Self {
-            view: Arc::new(Mutex::new(view)),
+            desk: Arc::new(Mutex::new(desk)),
+            heart: Arc::default(),
+            records: Arc::new(Records {
+                // A person sees that something moves, and who wants quiet wants no sign of life.
+                beats: records.beats && !is_for_person && verbosity > Verbosity::Quiet,
+                ..records
+            }),
             verbosity,
             json: global.json,
-            paint: Paint::new(global.color, io::stdout().is_terminal()),
+            paint: Paint::new(global.color, shows(io::stdout().is_terminal())),
         }
     }
 
     /// For a program whose command line could not be understood.
     pub fn for_program() -> Self {
-        Self::new(&Global {
+        let global = Global {
             json: true,
             ..Global::default()
-        })
+        };
+        Self::new(&global, Records::default())
+    }
+
+    /// A command begins: makes sure that its records can be written, and shows signs of life from now on.
+    ///
+    /// # Errors
+    /// When a record cannot be written.
+    pub fn begin(&self) -> Result<()> {
+        self.records.begin()?;
+        if self.records.beats {
+            *lock(&self.heart) = Some(Heart::start(Arc::clone(&self.desk), heartbeat::PERIOD));
+        }
+        Ok(())
+    }
+
+    /// In what the time of the run is over if it is over now.
+    pub fn place(&self) -> String {
+        self.desk().course.place(Instant::now())
+    }
+
+    /// The command has ended with `result`: writes its records, shows its error, and tells the exit code.
+    pub fn finish(&self, result: Result<ExitCode>) -> ExitCode {
+        let heart = lock(&self.heart).take();
+        if let Some(heart) = heart {
+            heart.stop();
+        }
+        let course = self.desk().course.clone();
+        let result = self.records.keep(&course, result, &self.events());
+        if let Err(error) = &result {
+            self.desk().failure(&Failure::of(error));
+        }
+        self.end();
+        result.unwrap_or_else(|error| ExitCode::from(Fault::exit_code(&error)))
     }
 
     /// A handle for what emits events.
     pub fn events(&self) -> Events {
         let reporter = self.clone();
         Events::new(move |event| {
-            if reporter.verbosity.tells(&event) {
-                reporter.view().event(&event);
-            }
+            let is_told = reporter.verbosity.tells(&event);
+            reporter.desk().event(&event, is_told, Instant::now());
         })
-    }
-
-    /// Shows the error that ends the command.
-    pub fn error(&self, error: &anyhow::Error) {
-        self.view().failure(&Failure::of(error));
     }
 
     /// Prints a result on standard output. A reader that has gone is no error.
@@ -157,7 +213,7 @@ impl Reporter {
         self.end();
         if self.json {
             let value = serde_json::to_value(output).context("writing the result as JSON")?;
-            return self.view().result(&value).context("writing the output");
+            return self.desk().result(&value).context("writing the output");
         }
         let text = format!("{}\n", output.text(self.paint).trim_end_matches('\n'));
         relay(Stream::Stdout, text.as_bytes())
@@ -170,13 +226,17 @@ impl Reporter {
 
     /// Removes what moves from the screen, before something else writes on it.
     pub fn end(&self) {
-        self.view().end();
+        self.desk().end();
     }
 
-    fn view(&self) -> MutexGuard<'_, Box<dyn View>> {
-        // A view that panicked while drawing is still the best one to show an error with.
-        self.view.lock().unwrap_or_else(PoisonError::into_inner)
+    fn desk(&self) -> MutexGuard<'_, Desk> {
+        lock(&self.desk)
     }
+}
+
+/// A view that panicked while drawing is still the best one to show an error with.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Passes bytes of a program in the guest on, unchanged.
@@ -189,6 +249,22 @@ pub fn relay(stream: Stream, bytes: &[u8]) -> Result<()> {
         Stream::Stderr => write(&mut io::stderr().lock(), bytes),
     };
     written.context("writing the output")
+}
+
+/// Passes what a guest has logged on: unchanged, but that GitHub's runner takes nothing in it for a command.
+///
+/// # Errors
+/// As [`relay`].
+pub fn relay_log(bytes: &[u8]) -> Result<()> {
+    if !is_tamed() {
+        return relay(Stream::Stdout, bytes);
+    }
+    relay(Stream::Stdout, github::tame(&String::from_utf8_lossy(bytes)).as_bytes())
+}
+
+/// Whether [`relay_log`] looks for commands in whole lines.
+pub fn is_tamed() -> bool {
+    github::is_runner()
 }
 
 /// Whether an error of [`relay`] means that nobody reads on (`| head`): the end of the work, and no failure.

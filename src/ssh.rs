@@ -1,5 +1,6 @@
 //! SSH to the guest: the host key is pinned, commands are streamed, nothing has a terminal.
 
+pub mod config;
 mod connect;
 mod exec;
 mod lines;
@@ -15,7 +16,7 @@ pub use exec::Exec;
 pub use lines::Lines;
 pub use session::Session;
 
-use crate::identity::{self, Identity, Secret};
+use crate::identity::{Identity, Secret};
 use crate::process::CommandLine;
 
 /// The only address on which guests are reached.
@@ -60,29 +61,14 @@ pub fn command_line(
     command: &[String],
     terminal: bool,
 ) -> Result<CommandLine, shlex::QuoteError> {
-    let option = |name: &str, value: &str| format!("-o{name}={value}");
-    let file = |name: &str| {
-        // ssh(1) splits the values of these options at blanks and expands percent signs.
-        let path = identity.join(name).to_string_lossy().replace('%', "%%");
-        format!("\"{path}\"")
-    };
     let mut args: Vec<OsString> = vec!["-F".into(), "none".into()];
-    args.extend(
-        [
-            option("IdentityFile", &file(identity::PRIVATE_KEY)),
-            option("IdentitiesOnly", "yes"),
-            option("IdentityAgent", "none"),
-            option("UserKnownHostsFile", &file(identity::KNOWN_HOSTS)),
-            option("GlobalKnownHostsFile", "none"),
-            option("HostKeyAlias", identity::HOST_KEY_ALIAS),
-            option("StrictHostKeyChecking", "yes"),
-            option("UpdateHostKeys", "no"),
-            option("LogLevel", "ERROR"),
-        ]
-        .map(OsString::from),
-    );
+    args.extend(config::options(identity).map(|(name, value)| format!("-o{name}={value}").into()));
     if terminal && !command.is_empty() {
         args.push("-t".into());
+    }
+    if !terminal {
+        // Nobody is there to type a password for a guest that refuses the key.
+        args.push("-oBatchMode=yes".into());
     }
     args.extend(["-p", &target.port.to_string(), "-l", &target.user].map(OsString::from));
     args.extend(["--".into(), HOST.to_string().into()]);

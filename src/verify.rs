@@ -19,7 +19,7 @@ pub use site::wait_for_site;
 use crate::cancel::Cancel;
 use crate::config::Login;
 use crate::event::{Event, Events};
-use crate::fault::{Cause, Fault};
+use crate::fault::Fault;
 use crate::ssh::{Exec, Session};
 
 /// How long a question to the guest may take; an emulated one under load is slow.
@@ -159,7 +159,7 @@ impl Rule {
         let (passed, seen) = match (self.check)(context) {
             Ok(Verdict::Holds(seen)) => (true, seen),
             Ok(Verdict::Broken(seen)) => (false, seen),
-            Err(error) if Fault::of(&error).is_some_and(|f| f.cause == Cause::Interrupted) => {
+            Err(error) if Fault::is_stop(&error) => {
                 return Err(error);
             }
             Err(error) => (false, format!("it could not be checked: {error:#}")),

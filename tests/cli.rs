@@ -10,6 +10,7 @@
 )]
 
 mod cli {
+    mod doctor;
     mod faults;
     mod gc;
     mod guardian;
@@ -21,8 +22,10 @@ mod cli {
     mod running;
     mod scripts;
     mod settings;
+    mod shells;
     mod store;
     pub mod support;
     mod timings;
+    mod unattended;
     mod virtualbox;
 }

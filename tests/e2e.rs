@@ -81,10 +81,12 @@ mod e2e {
     #[test]
     fn from_a_medium_to_an_image() {
         let world = World::new("image");
+        world.step("an installer stands still from now on");
+        let standstill = faults::an_installer_is_stopped(&world);
         world.step("an installer that asks is found out, and the question quoted");
         faults::a_question_is_quoted(&world);
         world.step("an installer that stands still is found out, and its console quoted");
-        faults::a_standstill_is_quoted(&world);
+        faults::a_standstill_is_quoted(&world, standstill);
         world.step("a QEMU that dies is told at once");
         faults::a_dying_qemu_is_quoted(&world);
         world.step("SIGKILL in the middle of install leaves nothing running");

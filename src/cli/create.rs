@@ -26,6 +26,9 @@ pub struct Args {
     /// Make it of nothing but what provision.lock pins, or say what differs
     #[arg(long, conflicts_with = "refresh")]
     pub locked: bool,
+    /// Write the checks as JUnit XML, for a CI to show; it is written when the run fails, too
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
     /// Write where the time went to FILE as a Chrome trace, which Perfetto shows; also when the run fails
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub trace: Option<PathBuf>,

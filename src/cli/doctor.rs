@@ -3,12 +3,10 @@
 use anyhow::Result;
 
 use super::App;
-use crate::host::{
-    self,
-    doctor::{AcceleratorReport, VirtualBoxReport},
-};
+use crate::host::acceleration::{Diagnosis, Seen};
+use crate::host::{self, doctor::VirtualBoxReport};
 use crate::machine::accelerator::Accelerator;
-use crate::machine::qemu::choose::{self, Obstacle};
+use crate::machine::qemu::choose;
 use crate::machine::virtualbox::vboxmanage::VBoxManage;
 
 /// The arguments of `doctor`.
@@ -33,7 +31,11 @@ impl Args {
             ("cache", app.paths.cache.clone()),
             ("machines", app.paths.machines.clone()),
         ];
-        let found = host::doctor::examine(accelerator(app)?, virtualbox(app), &folders, &app.cancel)?;
+        let accelerator = accelerator(app)?;
+        for line in accelerator.message().into_iter().flat_map(str::lines) {
+            app.events.detail(format!("the accelerator's probe: {line}"));
+        }
+        let found = host::doctor::examine(accelerator, virtualbox(app), &folders, &app.cancel)?;
         app.reporter.output(&found)?;
         host::require(&app.cancel)
     }
@@ -47,6 +49,7 @@ fn virtualbox(app: &App) -> VirtualBoxReport {
         Ok(vbox) => VirtualBoxReport::Present {
             version: vbox.version().to_string(),
             driver: VBoxManage::may_run_machines(),
+            kvm_holds: host::doctor::kvm_holds(),
         },
         Err(error) => VirtualBoxReport::Unusable {
             message: error.to_string(),
@@ -54,29 +57,20 @@ fn virtualbox(app: &App) -> VirtualBoxReport {
     }
 }
 
-fn accelerator(app: &App) -> Result<AcceleratorReport> {
+fn accelerator(app: &App) -> Result<Diagnosis> {
     let fast = if cfg!(target_os = "macos") {
         Accelerator::Hvf
     } else {
         Accelerator::Kvm
     };
+    let seen = Seen::look();
     if fast == Accelerator::Kvm
-        && let Some(report) = AcceleratorReport::of_kvm()
+        && let Some(found) = Diagnosis::before_probe(&seen)
     {
-        return Ok(report);
+        return Ok(found);
     }
-    let Ok((qemu, version)) = host::qemu(&app.cancel) else {
-        return Ok(AcceleratorReport::Refused {
-            message: "QEMU is missing".into(),
-        });
-    };
-    Ok(
-        match choose::obstacle(fast, &qemu, &version, &app.paths.cache, &app.cancel)? {
-            None => AcceleratorReport::Works {
-                name: fast.title().into(),
-            },
-            Some(Obstacle::Silent(_)) => AcceleratorReport::RunsNothing,
-            Some(Obstacle::Device(message) | Obstacle::Refused(message)) => AcceleratorReport::Refused { message },
-        },
-    )
+    match host::qemu(&app.cancel) {
+        Ok((qemu, version)) => choose::diagnosis_anew(fast, &qemu, &version, &app.paths.cache, &app.cancel),
+        Err(_) => Ok(Diagnosis::without_qemu(&seen)),
+    }
 }

@@ -18,6 +18,7 @@ const fn meaning(cause: Cause) -> &'static str {
         Cause::Busy => "another process works on the machine, or a port is taken",
         Cause::Space => "the disk is too full",
         Cause::Machine => "the virtual machine's program failed",
+        Cause::Deadline => "the time that --timeout gives was over",
         Cause::Interrupted => "interrupted by Ctrl-C or SIGTERM",
     }
 }

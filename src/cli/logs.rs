@@ -70,7 +70,7 @@ impl Args {
             let from = shown.upto.get(&log.key()).copied().unwrap_or(0);
             let bytes = fs::read(&log.file)?;
             let from = if from > bytes.len() { 0 } else { from };
-            let end = if app.reporter.is_json() {
+            let end = if app.reporter.is_json() || (self.follow && report::is_tamed()) {
                 whole_lines(&bytes)
             } else {
                 bytes.len()
@@ -93,7 +93,12 @@ impl Args {
             Ok(nobody_reads().then_some(()))
         });
         // Ctrl-C is how one stops looking.
-        if app.cancel.is_raised() { Ok(()) } else { waited }
+        match waited {
+            Err(error) if Fault::is_stop(&error) && Fault::exit_code(&error) == Cause::Interrupted.exit_code() => {
+                Ok(())
+            }
+            waited => waited,
+        }
     }
 
     /// The files that are there: of a stage that runs now from its work folder, of the others from where they are kept.
@@ -151,7 +156,7 @@ impl Shown {
             let title = format!("==> {} <==\n", log.file.display());
             report::relay(Stream::Stderr, title.as_bytes())?;
         }
-        report::relay(Stream::Stdout, bytes)
+        report::relay_log(bytes)
     }
 }
 

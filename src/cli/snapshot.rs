@@ -87,7 +87,7 @@ fn sync(app: &App, instance: &Instance, record: &Record) -> Result<()> {
         .and_then(|target| Session::connect(&target, limit, &app.cancel))
         .and_then(|mut session| session.read(&Exec::new("sync").limit(limit).cancel(&app.cancel)));
     match synced {
-        Err(error) if Fault::of(&error).is_some_and(|fault| fault.cause == Cause::Interrupted) => Err(error),
+        Err(error) if Fault::is_stop(&error) => Err(error),
         Err(error) => {
             app.events.warn(format!(
                 "the guest could not be asked to write what it holds: {error:#}"

@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use clap::CommandFactory as _;
 
@@ -123,5 +124,45 @@ fn snapshots_are_named_and_removed() {
         "restore a/b",
     ] {
         refused(&format!("provision {line}"));
+    }
+}
+
+#[test]
+fn the_time_of_a_run_reaches_all_but_what_takes_its_place() {
+    let hour = Some(Duration::from_secs(3600));
+    for (line, expected) in [
+        ("provision create --timeout 1h", hour),
+        ("provision --timeout 60m export --format raw", hour),
+        ("provision import a.ova --name m --timeout=1h", hour),
+        ("provision exec --timeout 1h -- true", hour),
+        ("provision ssh --timeout 1h", None),
+        ("provision --timeout 1h guard /run -- true", None),
+        ("provision list", None),
+    ] {
+        let cli = parsed(line);
+        assert_eq!(cli.command.limit(cli.global.timeout), expected, "{line}");
+    }
+    assert!(refused("provision create --timeout soon").contains("90m"));
+}
+
+#[test]
+fn what_is_left_of_a_command() {
+    for (line, beats, summary, junit) in [
+        ("provision create --junit out/j.xml", true, true, Some("out/j.xml")),
+        ("provision rebuild --junit j.xml", true, true, Some("j.xml")),
+        ("provision fetch", true, true, None),
+        ("provision import a.ova --name m", true, true, None),
+        ("provision start", true, false, None),
+        ("provision ssh", false, false, None),
+        ("provision exec -- true", false, false, None),
+        ("provision logs --follow", false, false, None),
+        ("provision guard /run -- true", false, false, None),
+    ] {
+        let records = parsed(line).command.records();
+        assert_eq!(
+            (records.beats, records.summary, records.junit.as_deref()),
+            (beats, summary, junit.map(std::path::Path::new)),
+            "{line}"
+        );
     }
 }

@@ -10,6 +10,7 @@ use crate::config::MachineName;
 use crate::event::Stage;
 use crate::instance::{Instance, Phase, Record};
 use crate::machine::driver::Home;
+use crate::moments;
 use crate::process::table;
 
 /// What a folder of a machine that was never made may hold.
@@ -78,6 +79,14 @@ impl Search<'_> {
             }
         }
         self.run_dir(&instance.home());
+        self.moments(instance)
+    }
+
+    /// Snapshots that were being kept or removed; disks that only they need go with them.
+    fn moments(&mut self, instance: &Instance) -> Result<()> {
+        for path in moments::unfinished(instance)? {
+            self.found_path("unfinished snapshot", &path, || moments::sweep(instance));
+        }
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::version::Version;
 use crate::cancel::Cancel;
-use crate::fault::{Cause, Fault};
+use crate::fault::Fault;
 use crate::process::{self, CommandLine};
 
 /// How long `--version` may take on a loaded host.
@@ -130,7 +130,7 @@ fn examine(path: PathBuf, requirement: &Requirement, cancel: &Cancel) -> Result<
     Ok(match version(&path, requirement.version, cancel) {
         Ok(version) if requirement.least.is_some_and(|least| version < least) => State::TooOld { path, version },
         Ok(version) => State::Present { path, version },
-        Err(error) if Fault::of(&error).is_some_and(|f| f.cause == Cause::Interrupted) => return Err(error),
+        Err(error) if Fault::is_stop(&error) => return Err(error),
         Err(error) => {
             let message = format!("{error:#}");
             State::Broken { path, message }

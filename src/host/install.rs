@@ -1,6 +1,7 @@
 //! Installing what the host lacks. The only place where the program becomes root, and only when asked to.
 
 use std::io::{IsTerminal as _, Write as _};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -16,6 +17,12 @@ use crate::process::{self, CommandLine};
 
 /// How long apt may take to print its configuration.
 const LIMIT: Duration = Duration::from_secs(60);
+
+/// What becomes root.
+const SUDO: &str = "sudo";
+
+/// Its flag for failing rather than asking for a password.
+const NEVER_ASK: &str = "-n";
 
 /// Refuses to go on when the host lacks a program; the hint is the exact command that installs it.
 ///
@@ -157,16 +164,62 @@ fn run(remedy: &Remedy, cancel: &Cancel, events: &Events) -> Result<()> {
 
 fn step(line: &CommandLine, cancel: &Cancel, events: &Events) -> Result<()> {
     cancel.check()?;
+    let line = &unattended(line, std::io::stdin().is_terminal());
     events.note(format!("running {line}"));
     let status = process::run_on_terminal(line)?;
     if status.success() {
         return Ok(());
     }
     let fault = Fault::new(Cause::HostMissing, format!("`{line}` failed ({status})"));
-    let hint = if std::io::stdin().is_terminal() {
-        "its own message is above"
-    } else {
-        "its own message is above; sudo asks for a password on a terminal only"
+    Err(fault.hint(hint(line)).into())
+}
+
+/// The same without a question where nobody is there to answer: sudo asks at the terminal that it belongs to, even if its
+/// standard input is none.
+fn unattended(line: &CommandLine, terminal: bool) -> CommandLine {
+    if terminal || line.program != Path::new(SUDO) {
+        return line.clone();
+    }
+    CommandLine::new(SUDO, [NEVER_ASK.into()].into_iter().chain(line.args.iter().cloned()))
+}
+
+/// What to do about `line`, which failed.
+fn hint(line: &CommandLine) -> String {
+    let above = "its own message is above";
+    let without_asking = line.program == Path::new(SUDO) && line.args.first().is_some_and(|arg| arg == NEVER_ASK);
+    let [_, program, args @ ..] = line.args.as_slice() else {
+        return above.to_owned();
     };
-    Err(fault.hint(hint).into())
+    if !without_asking {
+        return above.to_owned();
+    }
+    let by_root = CommandLine::new(program, args.iter().cloned());
+    format!("{above}; without a terminal sudo is not asked for a password: as root run `{by_root}`")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_terminal_sudo_asks_for_nothing() {
+        let sudo = CommandLine::new("sudo", ["apt-get", "install", "-y", "qemu-utils"]);
+        let root = CommandLine::new("apt-get", ["update"]);
+        for (line, terminal, expected, hinted) in [
+            (&sudo, true, "sudo apt-get install -y qemu-utils", "above"),
+            (
+                &sudo,
+                false,
+                "sudo -n apt-get install -y qemu-utils",
+                "its own message is above; without a terminal sudo is not asked for a password: as root run \
+                 `apt-get install -y qemu-utils`",
+            ),
+            (&root, true, "apt-get update", "its own message is above"),
+            (&root, false, "apt-get update", "its own message is above"),
+        ] {
+            let line = unattended(line, terminal);
+            assert_eq!(line.to_string(), expected);
+            assert!(hint(&line).ends_with(hinted), "{}", hint(&line));
+        }
+    }
 }

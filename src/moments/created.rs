@@ -6,6 +6,7 @@ use super::{CREATED, Kept, all, discard, keep_as, random_id, require_room, sweep
 use crate::event::Stage;
 use crate::fault::{Cause, Fault};
 use crate::instance::{Instance, Record};
+use crate::machine::qemu::arguments::Size;
 use crate::stage::Host;
 
 /// How `create` left the machine.
@@ -42,14 +43,37 @@ pub fn keep_created(host: &Host, instance: &Instance, record: &Record) -> Result
     .or_else(|error| told(host, error))
 }
 
+/// The same, in place of what was kept before.
+///
+/// # Errors
+/// When the user interrupts.
+pub fn keep_created_anew(host: &Host, instance: &Instance, record: &Record) -> Result<()> {
+    keep_anew(host, instance, record).or_else(|error| told(host, error))
+}
+
+/// How `create` left the disk that the machine has, with a memory for a guest of that size.
+///
+/// # Errors
+/// When a moment cannot be read.
+pub fn created_with_memory(instance: &Instance, record: &Record, size: Size) -> Result<Option<Kept>> {
+    let serves = |kept: &Kept| {
+        let was = &kept.manifest.record;
+        let was = Size {
+            cpus: was.cpus,
+            memory_mib: was.memory_mib,
+        };
+        kept.is_created() && kept.manifest.memory && is_of(kept, record) && was == size
+    };
+    Ok(all(instance)?.into_iter().rfind(serves))
+}
+
 /// Whether that is how `create` left the disk that the machine has.
 pub(super) fn is_of(kept: &Kept, record: &Record) -> bool {
     let was = &kept.manifest.record;
     (&was.layer, &was.disk_id) == (&record.layer, &record.disk_id)
 }
 
-/// The same, in place of what was kept before.
-pub(super) fn keep_anew(host: &Host, instance: &Instance, record: &Record) -> Result<()> {
+fn keep_anew(host: &Host, instance: &Instance, record: &Record) -> Result<()> {
     host.events
         .step(Stage::Verify, "keeping this moment for `provision reset`");
     let room = require_room(instance, record);
@@ -63,8 +87,8 @@ pub(super) fn keep_anew(host: &Host, instance: &Instance, record: &Record) -> Re
     sweep(instance)
 }
 
-pub(super) fn told(host: &Host, error: anyhow::Error) -> Result<()> {
-    if Fault::of(&error).is_some_and(|fault| fault.cause == Cause::Interrupted) {
+fn told(host: &Host, error: anyhow::Error) -> Result<()> {
+    if Fault::is_stop(&error) {
         return Err(error);
     }
     host.events

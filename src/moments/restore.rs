@@ -165,5 +165,5 @@ pub fn reset(host: &Host, instance: &Instance, store: &Store, record: &mut Recor
         return Ok(());
     }
     // The next time it goes on from its memory again.
-    created::keep_anew(host, instance, record).or_else(|error| created::told(host, error))
+    created::keep_created_anew(host, instance, record)
 }

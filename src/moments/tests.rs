@@ -7,6 +7,7 @@ use crate::config::{AcceleratorChoice, Ports};
 use crate::event::Stage;
 use crate::key::{Inputs, Key};
 use crate::machine::driver::Hypervisor;
+use crate::machine::qemu::arguments::Size;
 use crate::machine::qemu::image;
 use crate::paths::Paths;
 use crate::process::{self, CommandLine, kill_point};
@@ -125,12 +126,15 @@ impl Machine {
     }
 }
 
-fn instance(folder: &Path) -> Instance {
-    let paths = Paths {
+fn paths(folder: &Path) -> Paths {
+    Paths {
         cache: folder.join("cache"),
         machines: folder.join("machines"),
-    };
-    Instance::new(&paths, &"eval".parse().unwrap())
+    }
+}
+
+fn instance(folder: &Path) -> Instance {
+    Instance::new(&paths(folder), &"eval".parse().unwrap())
 }
 
 fn entries(folder: &Path) -> usize {
@@ -349,6 +353,29 @@ fn how_another_disk_on_the_same_checkpoint_was_left_is_not_how_this_one_was() {
     assert!(!created::is_of(&kept, &machine.record));
 }
 
+#[test]
+fn only_a_memory_of_this_very_machine_makes_it_clean() {
+    let mut machine = Machine::new();
+    let key = Key::derive(Stage::Project, None, &Inputs::new());
+    machine.record.layer = Some(Base { key, id: "00".into() });
+    machine.record.disk_id = Some("01".into());
+    let size = |cpus| Size { cpus, memory_mib: 64 };
+    let found = |machine: &Machine, size| {
+        let found = created_with_memory(&machine.instance, &machine.record, size);
+        found.unwrap().map(|kept| kept.folder)
+    };
+    let kept = keep_as(&machine.instance, &machine.record, ".created-0123", false).unwrap();
+    assert_eq!(found(&machine, size(1)), None, "it has no memory");
+    // A machine that is off has none to keep.
+    let manifest = kept.moment.folder.join(MANIFEST);
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    std::fs::write(&manifest, text.replace("\"memory\": false", "\"memory\": true")).unwrap();
+    assert_eq!(found(&machine, size(1)).as_deref(), Some(".created-0123"));
+    assert_eq!(found(&machine, size(2)), None);
+    machine.record.disk_id = Some("02".into());
+    assert_eq!(found(&machine, size(1)), None);
+}
+
 /// What `snapshots_are_whole_wherever_a_kill_hits` kills. What a snapshot's name begins with is what its disk holds.
 #[test]
 #[ignore = "a process of its own, which is killed"]
@@ -363,6 +390,12 @@ fn killed_at_its_work() {
     machine.remove("b").unwrap();
 }
 
+/// Whether `gc` finds an unfinished snapshot in the folder of a machine.
+fn found_by_gc(folder: &Path) -> bool {
+    let found = crate::gc::search(&paths(folder), &Events::ignore(), false).unwrap();
+    found.iter().any(|leftover| leftover.kind == "unfinished snapshot")
+}
+
 #[test]
 fn snapshots_are_whole_wherever_a_kill_hits() {
     let mut at = 1;
@@ -372,6 +405,8 @@ fn snapshots_are_whole_wherever_a_kill_hits() {
         let killed =
             kill_point::testing::run_killed("moments::tests::killed_at_its_work", &folder.to_string_lossy(), at);
         let mut machine = Machine::at(folder);
+        let unfinished = !unfinished(&machine.instance).unwrap().is_empty();
+        assert_eq!(found_by_gc(folder), unfinished, "point {at}");
         machine.settle();
         let rubbish = folders(&machine.instance).unwrap();
         assert!(rubbish.iter().all(|(name, _)| !is_rubbish(name)), "point {at}");

@@ -20,11 +20,18 @@ impl Run<'_> {
         }
     }
 
+    /// Whether `error` is the end that somebody at the keyboard asked for: they know what was going on. Whoever finds a
+    /// run that SIGTERM or the time limit has ended does not.
+    pub(super) fn is_users_own(&self, error: &anyhow::Error) -> bool {
+        let cause = Fault::of(error).map(|fault| fault.cause);
+        cause == Some(Cause::Interrupted) && self.host().cancel.is_users_own()
+    }
+
     /// Keeps what happened of every failure that has not been kept yet and is not the user's own doing.
     pub(super) fn bundle_unless_done(&mut self, error: &anyhow::Error) {
         let cause = Fault::of(error).map(|fault| fault.cause);
-        let is_users = matches!(cause, Some(Cause::Interrupted | Cause::Config | Cause::Usage));
-        if self.is_bundled || is_users {
+        let is_mistake = matches!(cause, Some(Cause::Config | Cause::Usage));
+        if self.is_bundled || is_mistake || self.is_users_own(error) {
             return;
         }
         let folder = match self.stage {

@@ -10,7 +10,6 @@ use super::{Materials, Parts, Run, cached};
 use crate::checkpoint::{Layer, Making, Manifest};
 use crate::event::{Event, Stage};
 use crate::facts::{self, Facts};
-use crate::fault::{Cause, Fault};
 use crate::host;
 use crate::identity::Identity;
 use crate::instance::{self, Phase};
@@ -200,9 +199,8 @@ impl Run<'_> {
 
     /// Leaves a bundle, and the machine where the user should look at it.
     fn failed(&mut self, materials: &Materials, stage: Stage, work: &Work, error: anyhow::Error) -> anyhow::Error {
-        let interrupted = Fault::of(&error).is_some_and(|fault| fault.cause == Cause::Interrupted);
         let kept = stage::project::is_make(&error);
-        if !interrupted {
+        if !self.is_users_own(&error) {
             self.bundle(&work.dir, &error);
         }
         let settled = if kept {

@@ -18,6 +18,17 @@ pub fn clean(line: &str) -> String {
     text
 }
 
+/// The lines of `text`, each cleaned, as a single one: what quotes a console or a program's words is one event, too.
+pub fn one_line(text: &str) -> String {
+    let lines = text.lines().map(clean);
+    let lines: Vec<String> = lines.filter(|line| !line.trim().is_empty()).collect();
+    let lines: Vec<&str> = match lines.as_slice() {
+        [line] => return line.clone(),
+        lines => lines.iter().map(|line| line.trim()).collect(),
+    };
+    lines.join(" / ")
+}
+
 /// Skips what follows an escape character: a control sequence ends with a byte from `@` to `~`, a string (a title, a
 /// link) with BEL or the two characters of ST; anything else is one character.
 fn skip_escape(rest: &mut std::str::Chars<'_>) {
@@ -56,6 +67,22 @@ mod tests {
             ("été ✓", "été ✓"),
         ] {
             assert_eq!(clean(line), expected, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn many_lines_become_one() {
+        for (text, expected) in [
+            ("one", "one"),
+            ("  one  ", "  one  "),
+            (
+                "the console said:\r\n  \u{1b}[2Kpanic\r\n\r\n  no init\n",
+                "the console said: / panic / no init",
+            ),
+            ("", ""),
+            ("\n\n", ""),
+        ] {
+            assert_eq!(one_line(text), expected, "{text:?}");
         }
     }
 }

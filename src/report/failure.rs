@@ -39,6 +39,11 @@ impl Failure {
         }
     }
 
+    /// The lines without colours.
+    pub fn plain(&self) -> String {
+        self.text(Paint::NONE)
+    }
+
     /// The lines for a person.
     pub fn text(&self, paint: Paint) -> String {
         let error = format!("{} {}", paint.red("error:"), indented(&self.message, 2));

@@ -12,7 +12,6 @@ pub struct Paint(bool);
 
 impl Paint {
     /// Leaves everything as it is.
-    #[cfg(test)]
     pub const NONE: Self = Self(false);
 
     /// By the user's wish, by `NO_COLOR` (<https://no-color.org>) and by whether a terminal shows it.

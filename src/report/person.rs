@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use super::View;
-use super::clean::clean;
+use super::clean::{clean, one_line};
 use super::failure::Failure;
 use super::paint::Paint;
 use super::times;
@@ -218,7 +218,7 @@ impl<W: Write> Person<W> {
         } else {
             self.paint.red("✘")
         };
-        let detail = self.paint.dim(clean(detail));
+        let detail = self.paint.dim(one_line(detail));
         self.print(&format!("  {mark} {}  {detail}", clean(rule)));
     }
 
@@ -260,7 +260,7 @@ impl<W: Write + Send> View for Person<W> {
             } => {
                 self.clear();
                 let running = self.begin(*stage, typical_seconds.map(Duration::from_secs));
-                running.bar.set_message(clean(reason));
+                running.bar.set_message(one_line(reason));
                 self.running = Some(running);
             }
             Event::StageCached { stage, .. } => {
@@ -275,7 +275,7 @@ impl<W: Write + Send> View for Person<W> {
                     running.shape = Shape::Spinner;
                     running.bar.set_style(running.shape.style(running.left));
                 }
-                running.bar.set_message(clean(text));
+                running.bar.set_message(one_line(text));
             }
             Event::Progress {
                 stage,
@@ -294,13 +294,13 @@ impl<W: Write + Send> View for Person<W> {
             }
             Event::Planned { .. } | Event::Part { .. } => {}
             Event::Output { stage, line, .. } => self.output(*stage, line),
-            Event::Note { text } => self.print(&format!("  {}", clean(text))),
+            Event::Note { text } => self.print(&format!("  {}", one_line(text))),
             Event::Warning { text } => {
                 let label = self.paint.yellow("warning:");
-                self.print(&format!("{label} {}", clean(text)));
+                self.print(&format!("{label} {}", one_line(text)));
             }
             Event::Detail { text } => {
-                let text = self.paint.dim(format!("  {}", clean(text)));
+                let text = self.paint.dim(format!("  {}", one_line(text)));
                 self.print(&text);
             }
             Event::Check { rule, passed, detail } => self.check(rule, *passed, detail),

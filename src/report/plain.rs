@@ -7,8 +7,10 @@ use bytesize::ByteSize;
 use jiff::Zoned;
 
 use super::View;
-use super::clean::clean;
+use super::clean::{clean, one_line};
+use super::course::Beat;
 use super::failure::Failure;
+use super::github;
 use super::paint::Paint;
 use super::times;
 use crate::event::{Event, Forecast, Stage, Unit};
@@ -27,6 +29,10 @@ pub struct Plain<W> {
     to: W,
     paint: Paint,
     clock: fn() -> (Zoned, Instant),
+    /// Whether this is a log by now: then each line has its time.
+    is_log: bool,
+    /// Whether GitHub's runner reads it, which takes some lines for commands.
+    is_for_github: bool,
     /// The step that each stage is at.
     step: Option<(Stage, String)>,
     told: Option<Told>,
@@ -50,10 +56,19 @@ impl<W: Write> Plain<W> {
             to,
             paint,
             clock: || (Zoned::now(), Instant::now()),
+            is_log: false,
+            is_for_github: false,
             step: None,
             told: None,
             estimated: None,
         }
+    }
+
+    /// The same for GitHub's runner: nothing in it is taken for a command.
+    #[must_use]
+    pub fn for_github(mut self) -> Self {
+        self.is_for_github = true;
+        self
     }
 
     #[cfg(test)]
@@ -64,9 +79,14 @@ impl<W: Write> Plain<W> {
         }
     }
 
-    fn line(&mut self, label: &str, text: &str) {
+    fn time(&self) -> String {
         let (now, _) = (self.clock)();
-        let line = format!("{} {label:<8} {}", now.strftime("%H:%M:%S"), clean(text));
+        now.strftime("%H:%M:%S").to_string()
+    }
+
+    fn line(&mut self, label: &str, text: &str) {
+        let line = format!("{} {label:<8} {}", self.time(), one_line(text));
+        self.is_log = true;
         self.write(line.trim_end());
     }
 
@@ -86,6 +106,8 @@ impl<W: Write> Plain<W> {
     }
 
     fn write(&mut self, text: &str) {
+        let tamed = self.is_for_github.then(|| github::tame(text));
+        let text = tamed.as_deref().unwrap_or(text);
         // A reader that has gone does not stop the work.
         let _ = writeln!(self.to, "{text}").and_then(|()| self.to.flush());
     }
@@ -185,18 +207,33 @@ impl<W: Write + Send> View for Plain<W> {
                 https_port,
                 ssh_port,
             } => {
-                self.line("ready", &format!("{url} on port {https_port} of 127.0.0.1"));
-                self.line("ready", &format!("`provision ssh --name {name}` (port {ssh_port})"));
-                self.line(
-                    "ready",
-                    &format!("`provision url --name {name}` tells how to open the site"),
+                let text = format!(
+                    "{url} on port {https_port} of 127.0.0.1, `provision url --name {name}` tells how to open it; SSH on \
+                     port {ssh_port}, `provision ssh --name {name}`"
                 );
+                self.line("ready", &text);
             }
         }
     }
 
     fn failure(&mut self, failure: &Failure) {
         let text = failure.text(self.paint);
-        self.write(&text);
+        if !self.is_log {
+            return self.write(&text);
+        }
+        let time = self.time();
+        for line in text.lines() {
+            self.write(&format!("{time} {line}"));
+        }
+    }
+
+    fn beat(&mut self, beat: &Beat) {
+        let label = beat.stage.map_or("waiting", Stage::name);
+        self.line(label, &beat.words());
+        // It told how far it is.
+        let (_, now) = (self.clock)();
+        if let Some(told) = &mut self.told {
+            told.at = now;
+        }
     }
 }

@@ -99,10 +99,10 @@ fn written<V: View>(events: &[Event], view: impl FnOnce(Shared) -> V) -> String 
 
 /// A writer that a test can read.
 #[derive(Clone, Default)]
-struct Shared(Arc<Mutex<Vec<u8>>>);
+pub struct Shared(Arc<Mutex<Vec<u8>>>);
 
 impl Shared {
-    fn text(&self) -> String {
+    pub fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
 }
@@ -167,12 +167,64 @@ fn plain_lines_have_a_time_and_no_escape_codes() {
     08:00:00 project  done in 1m01s
     08:00:00 check    ok https: TLS 1.3
     08:00:00 check    FAILED port-80: answers
-    08:00:00 ready    https://jdoe.42.fr on port 8443 of 127.0.0.1
-    08:00:00 ready    `provision ssh --name jdoe` (port 40022)
-    08:00:00 ready    `provision url --name jdoe` tells how to open the site
+    08:00:00 ready    https://jdoe.42.fr on port 8443 of 127.0.0.1, `provision url --name jdoe` tells how to open it; SSH on port 40022, `provision ssh --name jdoe`
+    08:00:00 error: make failed
+    08:00:00 hint: `provision ssh` looks at it
+    ");
+}
+
+/// A command that told nothing before is no log.
+#[test]
+fn an_error_alone_has_no_time() {
+    let clock = || (jiff::Zoned::now(), Instant::now());
+    let text = written(&[], |to| plain::Plain::at(to, clock));
+    insta::assert_snapshot!(text, @r"
     error: make failed
     hint: `provision ssh` looks at it
     ");
+}
+
+#[test]
+fn an_event_of_many_lines_is_one_line() {
+    let clock = || {
+        let time = jiff::Timestamp::UNIX_EPOCH.to_zoned(jiff::tz::TimeZone::UTC);
+        (time, Instant::now())
+    };
+    let text = "the console said:\r\n  \u{1b}[2Kpanic\r\n  no init".to_owned();
+    let warning = Event::Warning { text };
+    let plain = written(std::slice::from_ref(&warning), |to| plain::Plain::at(to, clock));
+    assert_eq!(
+        plain.lines().next(),
+        Some("00:00:00 warning  the console said: / panic / no init")
+    );
+    let screen = Screen::default();
+    screen.person(false).event(&warning);
+    assert_eq!(screen.text(), "warning: the console said: / panic / no init");
+}
+
+/// Each event of a run has one line, and each line of the log its time, those of the error too.
+#[test]
+fn every_event_has_a_line_and_every_line_a_time() {
+    let clock = || {
+        let time = jiff::Timestamp::UNIX_EPOCH.to_zoned(jiff::tz::TimeZone::UTC);
+        (time, Instant::now())
+    };
+    for event in run() {
+        let lines = |events: &[Event]| written(events, |to| plain::Plain::at(to, clock)).lines().count();
+        assert_eq!(lines(std::slice::from_ref(&event)), 1 + lines(&[]), "{event:?}");
+    }
+    let text = written(&run(), |to| plain::Plain::at(to, clock));
+    assert!(text.lines().all(|line| line.starts_with("00:00:00 ")), "{text}");
+}
+
+/// What a guest printed does not become a command of GitHub's runner, and reaches a program as it was.
+#[test]
+fn json_holds_no_command() {
+    let said = line_of("x ##[add-path]/tmp ###[error]");
+    let text = written(std::slice::from_ref(&said), json::Json::new);
+    assert!(!text.contains("##["), "{text}");
+    let value: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+    assert_eq!(value["line"], "x ##[add-path]/tmp ###[error]");
 }
 
 #[test]
@@ -362,10 +414,14 @@ fn a_log_tells_the_time_left_once_a_minute() {
 }
 
 fn line(number: u32) -> Event {
+    line_of(&format!("line {number}"))
+}
+
+fn line_of(text: &str) -> Event {
     Event::Output {
         stage: Stage::Project,
         stream: Stream::Stdout,
-        line: format!("line {number}"),
+        line: text.to_owned(),
     }
 }
 

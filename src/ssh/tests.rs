@@ -444,6 +444,26 @@ fn the_openssh_client_gets_in_with_the_same_keys() {
 }
 
 #[test]
+fn the_openssh_client_gets_in_by_the_block_of_a_configuration() {
+    let sshd = Sshd::start();
+    drop(sshd.session());
+    let target = sshd.target();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let block = config::block("eval", target.port, &target.user, &sshd.identity_dir());
+    std::fs::write(file.path(), block).unwrap();
+    let mut ssh = Command::new("ssh");
+    let run = ssh
+        .arg("-F")
+        .arg(file.path())
+        .args(["eval", "echo in"])
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&run.stderr).into_owned();
+    assert_eq!((run.status.code(), stderr.as_str()), (Some(0), ""), "{}", sshd.log());
+    assert_eq!(run.stdout, b"in\n");
+}
+
+#[test]
 fn a_command_for_a_person_has_a_terminal() {
     let sshd = Sshd::start();
     drop(sshd.session());
@@ -481,6 +501,7 @@ fn the_client_gets_pinned_keys_and_quoted_words() {
         "-oStrictHostKeyChecking=yes",
         "-oUpdateHostKeys=no",
         "-oLogLevel=ERROR",
+        "-oBatchMode=yes",
         "-p",
         "2222",
         "-l",

@@ -152,7 +152,7 @@ fn run(job: &Exec<'_>, session: &mut Session, action: &str, args: &[String]) -> 
 /// Why a job failed without a network.
 fn explained(keeper: &Keeper, error: anyhow::Error) -> anyhow::Error {
     let missed = keeper.take_missed();
-    let is_interrupted = Fault::of(&error).is_some_and(|fault| fault.cause == Cause::Interrupted);
+    let is_interrupted = Fault::is_stop(&error);
     if !keeper.is_offline() || missed.is_empty() || is_interrupted {
         return error;
     }

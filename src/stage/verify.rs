@@ -55,10 +55,11 @@ pub fn run(host: &Host, session: &mut Session, machine: &Machine<'_>) -> Result<
     let waited = verify::wait_for_site(login, https_port, wait);
     // Whatever else ended the wait: the rules look again, and say more than "it does not answer".
     if let Err(error) = &waited
-        && Fault::of(error).is_some_and(|fault| fault.cause == Cause::Interrupted)
+        && Fault::is_stop(error)
     {
         return waited;
     }
+    host.events.step(Stage::Verify, "checking the machine");
     let mut context = Context {
         login,
         https_port,

@@ -45,7 +45,7 @@ pub fn hibernate(
     let Err(error) = kept else {
         return Ok(true);
     };
-    if Fault::of(&error).is_some_and(|fault| fault.cause == Cause::Interrupted) {
+    if Fault::is_stop(&error) {
         return Err(error);
     }
     host.events

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::docker::{self, Container};
 use super::{Context, Verdict};
-use crate::fault::{Cause, Fault};
+use crate::fault::Fault;
 use crate::ssh;
 
 /// What is known of one project.
@@ -44,7 +44,7 @@ fn services(context: &mut Context<'_>, project: &str, containers: &[Container]) 
     };
     match context.ask(&ssh::quote(&words)?) {
         Ok(answer) => Ok(Some(lines(&answer))),
-        Err(error) if Fault::of(&error).is_some_and(|f| f.cause == Cause::Interrupted) => Err(error),
+        Err(error) if Fault::is_stop(&error) => Err(error),
         Err(_) => Ok(None),
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::testing::{Server, login};
 use super::*;
+use crate::fault::Cause;
 use crate::ssh::testing::Sshd;
 
 const PAGE: &str = "HTTP/1.1 200 OK\r\n\r\n<html><title>Home</title></html>";

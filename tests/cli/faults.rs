@@ -185,6 +185,33 @@ fn a_missing_qemu_is_named_with_the_command_that_installs_it() {
 }
 
 #[test]
+fn emulation_is_explained_with_the_way_to_more() {
+    let place = Place::new();
+    let doctor = place.run(&["--json", "doctor"]);
+    let doctor = String::from_utf8(doctor.stdout).unwrap();
+    let found: serde_json::Value = serde_json::from_str(doctor.lines().next().unwrap()).unwrap();
+    if found["accelerator"]["state"] == "works" {
+        println!("guests run on this host's processor");
+        return;
+    }
+    let plain = String::from_utf8(place.run(&["doctor"]).stdout).unwrap();
+    let reason = plain
+        .lines()
+        .find_map(|line| line.split_once("none: "))
+        .unwrap()
+        .1
+        .to_owned();
+    let iso = place.iso();
+    let args = ["create", "--login", "jdoe", "--iso", iso.to_str().unwrap()];
+    let note = format!("the processor is emulated ({reason}; `provision doctor` tells what helps)");
+    refused(&place.run(&args), 3, &[&note]);
+    // Who insists on it is told the same, with what mends it.
+    let hint = found["accelerator"]["hint"].as_str().unwrap();
+    let insists = [&args[..], &["--accelerator", "kvm"]].concat();
+    refused(&place.run(&insists), 4, &[&reason, hint, "`--accelerator auto`"]);
+}
+
+#[test]
 fn a_taken_port_is_named() {
     let place = Place::new();
     let socket = TcpListener::bind(("127.0.0.1", 0)).unwrap();

@@ -189,6 +189,27 @@ fn a_reader_that_goes_ends_exec_and_logs() {
     assert_eq!(String::from_utf8_lossy(&quiet.stderr), "");
 }
 
+/// What a guest has logged is read by the runner as all that a step prints.
+#[test]
+fn logs_give_githubs_runner_no_commands() {
+    let place = Place::new();
+    fs::write(place.dir().join("run/console.log"), "one\r::error::x\r\n##[group]y\n").unwrap();
+    for (script, said) in [
+        ("$P logs --name m", "one\r::error::x\r\n##[group]y\n"),
+        (
+            "GITHUB_ACTIONS=true $P logs --name m",
+            "one\r: :error::x\r\n## [group]y\n",
+        ),
+        (
+            "GITHUB_ACTIONS=true timeout 30 $P logs --name m --follow | head -2",
+            "one\r: :error::x\r\n## [group]y\n",
+        ),
+    ] {
+        let mut shell = place.shell(script);
+        assert_eq!(done(shell.env_remove("GITHUB_ACTIONS")), said, "{script}");
+    }
+}
+
 #[test]
 fn exec_tells_programs_lines_and_the_exit_code() {
     let mut place = Place::new();
@@ -291,5 +312,44 @@ fn a_start_that_is_interrupted_lets_qemu_end() {
     );
     assert!(!alive(pid));
     // A QEMU that ends by itself takes its socket away; one that is killed cannot.
+    assert!(!socket.exists(), "QEMU was killed");
+}
+
+/// As after Ctrl-C: nothing goes on when the time of the run is over.
+#[test]
+fn a_start_whose_time_is_over_lets_qemu_end() {
+    let place = Place::new();
+    place.make_layer();
+    let disk = place.dir().join("disk.qcow2");
+    done(
+        Command::new("qemu-img")
+            .args(["create", "-q", "-f", "qcow2"])
+            .arg(&disk)
+            .arg("8M"),
+    );
+    let (socket, pid) = (place.dir().join("run/qmp.sock"), place.dir().join("run/machine.pid"));
+    // A busy host may need some of the time before QEMU runs.
+    let ran = ["3s", "12s", "48s"].into_iter().find_map(|limit| {
+        let mut start = place.shell(&format!("exec $P start --name m --timeout {limit}"));
+        let start = start.env("PROVISION_TIMEOUT", "1h").stderr(Stdio::piped()).spawn();
+        let mut start = start.unwrap();
+        let seen = std::cell::Cell::new(None);
+        let over = std::cell::RefCell::new(&mut start);
+        eventually("QEMU runs, or the time is over", || {
+            let pid = fs::read_to_string(&pid).ok().and_then(|pid| pid.trim().parse().ok());
+            seen.set(pid.filter(|_| socket.exists()));
+            seen.get().is_some() || over.borrow_mut().try_wait().unwrap().is_some()
+        });
+        let output = start.wait_with_output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(124), "{stderr}");
+        seen.get().map(|pid| (pid, limit, stderr))
+    });
+    let (pid, limit, stderr) = ran.expect("QEMU never ran");
+    assert!(
+        stderr.contains(&format!("`--timeout {limit}` was over in the stage verify: ")),
+        "{stderr}"
+    );
+    assert!(!alive(pid));
     assert!(!socket.exists(), "QEMU was killed");
 }

@@ -35,7 +35,7 @@ pub fn installs_by_bios(world: &World) {
         run.until(|event| logged_in(event) || output(event)),
         "it was not installed, or nobody could log in"
     );
-    run.interrupt();
+    run.signal("INT");
     assert_eq!(run.end().code, Some(130));
     let plan = world.json(&["plan", "--name", "medium", "--installer", "medium"]);
     let stages = plan["stages"].as_array().unwrap();
@@ -79,7 +79,7 @@ fn medium(world: &World) -> std::path::PathBuf {
     assert_eq!(mode & 0o777, 0o600);
     let kept = world.path("medium.iso");
     fs::hard_link(&there, &kept).unwrap();
-    run.interrupt();
+    run.signal("INT");
     assert_eq!(run.end().code, Some(130));
     world.text(&["destroy", "--name", "uefi", "--yes"]);
     kept

@@ -27,6 +27,8 @@ pub fn makes_it_clean(world: &World) {
     world.say(&format!("rebuild took {:.1} s, with every check", rebuilt.seconds));
     assert_eq!(rebuilt.cached(), ["install", "docker", "account", "project"]);
     assert_eq!(rebuilt.ran(), ["media", "verify"]);
+    let went_on = |event: &serde_json::Value| event["text"] == "going on from the kept memory";
+    assert!(rebuilt.events.iter().any(went_on), "{:?}", rebuilt.events);
     assert_eq!(world.guest("ls /etc/dirty ~/data/dirty 2>/dev/null | wc -l"), "0\n");
     let after = world.json(&["status"]);
     for same in ["layer", "https_port", "ssh_port", "login"] {

@@ -85,10 +85,10 @@ impl Run {
         self.child.wait().unwrap();
     }
 
-    /// Sends SIGINT.
-    pub fn interrupt(&self) {
+    /// Sends a signal (`INT`).
+    pub fn signal(&self, signal: &str) {
         let status = Command::new("kill")
-            .arg("-INT")
+            .arg(format!("-{signal}"))
             .arg(self.child.id().to_string())
             .status()
             .unwrap();

@@ -6,10 +6,11 @@ use anyhow::{Result, bail};
 use fs_err as fs;
 use serde::{Deserialize, Serialize};
 
-use super::probe::{self, Verdict};
+use super::probe;
 use crate::cancel::Cancel;
 use crate::config::AcceleratorChoice;
 use crate::fault::{Cause, Fault};
+use crate::host::acceleration::{Diagnosis, Seen, Verdict};
 use crate::machine::accelerator::Accelerator;
 
 /// An accelerator and, for emulation, why nothing faster was taken.
@@ -21,28 +22,18 @@ pub struct Chosen {
     pub because: Option<String>,
 }
 
-/// Why no guest runs under an accelerator.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-pub enum Obstacle {
-    /// Its device cannot be opened.
-    #[error("{0}")]
-    Device(String),
-    /// QEMU refuses, with this message.
-    #[error("{}", .0.lines().next().unwrap_or_default())]
-    Refused(String),
-    /// It starts, but the guest executes nothing.
-    #[error("{0} opens and QEMU starts, but the guest executes nothing")]
-    Silent(String),
-}
+/// The file in the cache with a probe's outcome.
+const KEPT: &str = "accelerator.json";
 
-/// A probe's outcome as it is kept: valid for one QEMU on one kernel.
+/// A probe's outcome as it is kept: valid for one QEMU on one kernel, and a bad one for one boot: what lends a host its
+/// virtualisation may change while it is off.
 #[derive(Debug, Serialize, Deserialize)]
 struct Kept {
     qemu: String,
     kernel: String,
+    boot: String,
     accelerator: Accelerator,
-    /// `None`: a guest runs.
-    obstacle: Option<Obstacle>,
+    verdict: Verdict,
 }
 
 /// Chooses by the user's wish and by a probe, whose outcome is kept in the folder `cache`.
@@ -67,94 +58,150 @@ pub fn choose(
         AcceleratorChoice::Auto if cfg!(target_os = "macos") => Accelerator::Hvf,
         AcceleratorChoice::Auto | AcceleratorChoice::Kvm => Accelerator::Kvm,
     };
-    let obstacle = obstacle(fast, qemu, qemu_version, cache, cancel)?;
-    match obstacle {
-        None => Ok(Chosen {
+    let found = diagnosis(fast, qemu, qemu_version, cache, cancel)?;
+    if found.works() {
+        return Ok(Chosen {
             accelerator: fast,
             because: None,
-        }),
-        Some(obstacle) if wish == AcceleratorChoice::Auto => Ok(Chosen {
-            accelerator: Accelerator::Tcg,
-            because: Some(obstacle.to_string()),
-        }),
-        Some(obstacle) => bail!(
-            Fault::new(
-                Cause::HostMissing,
-                format!("no guest runs under {} here: {obstacle}", fast.title())
-            )
-            .hint("`--accelerator auto` falls back to emulation; `provision doctor` says more")
-        ),
+        });
     }
+    if wish == AcceleratorChoice::Auto {
+        return Ok(Chosen {
+            accelerator: Accelerator::Tcg,
+            because: Some(format!("{}; `provision doctor` tells what helps", found.reason())),
+        });
+    }
+    let message = format!("no guest runs under {} here: {}", fast.title(), found.reason());
+    let hint = found.hint.unwrap_or_default();
+    bail!(Fault::new(Cause::HostMissing, message).hint(format!("{hint}\n`--accelerator auto` falls back to emulation")))
 }
 
-/// What keeps a guest from running under `fast`, from the cache or by a probe.
+/// How `fast` is on this host, with a probe's outcome from the cache where there is one.
 ///
 /// # Errors
-/// When QEMU cannot be started at all.
-pub fn obstacle(
+/// When QEMU cannot be started at all, or the cache cannot be written.
+pub fn diagnosis(
     fast: Accelerator,
     qemu: &Path,
     qemu_version: &str,
     cache: &Path,
     cancel: &Cancel,
-) -> Result<Option<Obstacle>> {
-    if fast == Accelerator::Kvm
-        && let Some(obstacle) = device_obstacle(Path::new("/dev/kvm"))
-    {
-        return Ok(Some(obstacle));
-    }
-    let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
-    let file = cache.join("accelerator.json");
-    let kept = fs::read(&file)
-        .ok()
-        .and_then(|bytes| serde_json::from_slice::<Kept>(&bytes).ok());
-    if let Some(kept) = kept
-        && (kept.qemu.as_str(), &kept.kernel, kept.accelerator) == (qemu_version, &kernel, fast)
-    {
-        return Ok(kept.obstacle);
-    }
-    let obstacle = match probe::probe(qemu, fast, cancel)? {
-        Verdict::Runs => None,
-        Verdict::Refused(message) => Some(Obstacle::Refused(message)),
-        Verdict::Silent => Some(Obstacle::Silent(fast.title().to_owned())),
+) -> Result<Diagnosis> {
+    let kept = fs::read(cache.join(KEPT)).ok();
+    let kept = kept.and_then(|bytes| serde_json::from_slice::<Kept>(&bytes).ok());
+    let holds = |kept: &Kept| {
+        (kept.qemu.as_str(), &kept.kernel, kept.accelerator) == (qemu_version, &kernel(), fast)
+            && (kept.verdict == Verdict::Runs || kept.boot == boot())
     };
-    let kept = Kept {
-        qemu: qemu_version.to_owned(),
-        kernel,
-        accelerator: fast,
-        obstacle: obstacle.clone(),
+    let Some(kept) = kept.filter(holds) else {
+        return diagnosis_anew(fast, qemu, qemu_version, cache, cancel);
     };
-    fs::create_dir_all(cache)?;
-    fs::write(file, serde_json::to_vec(&kept)?)?;
-    Ok(obstacle)
+    let seen = Seen::look();
+    Ok(before_probe(fast, &seen).unwrap_or_else(|| Diagnosis::after_probe(&seen, fast.title(), &kept.verdict)))
 }
 
-/// What can be said of KVM's device without starting anything. Not kept: a group membership changes in a minute.
-fn device_obstacle(device: &Path) -> Option<Obstacle> {
-    match std::fs::OpenOptions::new().read(true).write(true).open(device) {
-        Ok(_) => None,
-        Err(error) => Some(Obstacle::Device(format!("{}: {error}", device.display()))),
+/// The same by a probe that is made now: what was mended since the last one counts.
+///
+/// # Errors
+/// See [`diagnosis`].
+pub fn diagnosis_anew(
+    fast: Accelerator,
+    qemu: &Path,
+    qemu_version: &str,
+    cache: &Path,
+    cancel: &Cancel,
+) -> Result<Diagnosis> {
+    let seen = Seen::look();
+    if let Some(found) = before_probe(fast, &seen) {
+        return Ok(found);
     }
+    let verdict = probe::probe(qemu, fast, cancel)?;
+    let found = Diagnosis::after_probe(&seen, fast.title(), &verdict);
+    if !found.passes() {
+        let kept = Kept {
+            qemu: qemu_version.to_owned(),
+            kernel: kernel(),
+            boot: boot(),
+            accelerator: fast,
+            verdict,
+        };
+        fs::create_dir_all(cache)?;
+        fs::write(cache.join(KEPT), serde_json::to_vec(&kept)?)?;
+    }
+    Ok(found)
+}
+
+/// What can be said without starting anything. Not kept: a group membership changes in a minute.
+fn before_probe(fast: Accelerator, seen: &Seen) -> Option<Diagnosis> {
+    (fast == Accelerator::Kvm)
+        .then(|| Diagnosis::before_probe(seen))
+        .flatten()
+}
+
+fn kernel() -> String {
+    rustix::system::uname().release().to_string_lossy().into_owned()
+}
+
+/// What tells this boot of the host from others; empty where the kernel does not tell (macOS).
+fn boot() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_missing_device_is_named() {
-        let obstacle = device_obstacle(Path::new("/nowhere/kvm")).unwrap();
-        assert!(obstacle.to_string().starts_with("/nowhere/kvm: "), "{obstacle}");
+    fn qemu() -> std::path::PathBuf {
+        crate::process::find("qemu-system-x86_64").expect("QEMU is installed")
     }
 
     #[test]
     fn a_probe_is_made_once_for_one_qemu() {
-        let qemu = crate::process::find("qemu-system-x86_64").expect("QEMU is installed");
         let cache = tempfile::tempdir().unwrap();
-        let ask = |qemu: &Path, version| obstacle(Accelerator::Tcg, qemu, version, cache.path(), &Cancel::default());
-        assert_eq!(ask(&qemu, "10").unwrap(), None);
+        let ask = |qemu: &Path, version| diagnosis(Accelerator::Tcg, qemu, version, cache.path(), &Cancel::default());
+        assert!(ask(&qemu(), "10").unwrap().works());
         // Another program would fail if it were started: the answer comes from the cache.
-        assert_eq!(ask(Path::new("/nowhere/qemu"), "10").unwrap(), None);
+        assert!(ask(Path::new("/nowhere/qemu"), "10").unwrap().works());
         assert!(ask(Path::new("/nowhere/qemu"), "11").is_err());
+    }
+
+    #[test]
+    fn a_bad_outcome_holds_until_the_host_starts_again() {
+        let cache = tempfile::tempdir().unwrap();
+        let keep = |boot: String| {
+            let kept = Kept {
+                qemu: "10".into(),
+                kernel: kernel(),
+                boot,
+                accelerator: Accelerator::Tcg,
+                verdict: Verdict::Silent,
+            };
+            fs::write(cache.path().join(KEPT), serde_json::to_vec(&kept).unwrap()).unwrap();
+        };
+        let (program, cancel) = (qemu(), Cancel::default());
+        keep(boot());
+        let ask = || diagnosis(Accelerator::Tcg, &program, "10", cache.path(), &cancel).unwrap();
+        assert!(!ask().works());
+        keep("another".into());
+        assert!(ask().works(), "a probe was made");
+        // Who asks anew is not told the old.
+        keep(boot());
+        let anew = diagnosis_anew(Accelerator::Tcg, &program, "10", cache.path(), &cancel).unwrap();
+        assert!(anew.works());
+        assert!(ask().works(), "the new outcome is kept");
+    }
+
+    #[test]
+    fn what_passes_is_not_kept() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let cache = tempfile::tempdir().unwrap();
+        let script = cache.path().join("qemu");
+        // QEMU's own words when the kernel says EBUSY to KVM_CREATE_VM.
+        let words = "qemu-system-x86_64: -accel kvm: ioctl(KVM_CREATE_VM) failed: Device or resource busy";
+        fs::write(&script, format!("#!/bin/sh\necho '{words}' >&2\nexit 1\n")).unwrap();
+        fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let ask = |qemu: &Path| diagnosis(Accelerator::Tcg, qemu, "10", cache.path(), &Cancel::default()).unwrap();
+        assert!(ask(&script).passes());
+        assert!(ask(&qemu()).works());
     }
 }

@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result};
 
 use crate::cancel::Cancel;
 use crate::fault::{Cause, Fault};
+use crate::host::acceleration::Verdict;
 use crate::machine::accelerator::Accelerator;
 use crate::process::{self, CommandLine};
 
@@ -27,17 +28,6 @@ const GREETING: &[u8] = b"the guest runs\n";
 /// `(value << 1) | 1` (QEMU, hw/misc/debugexit.c).
 const EXIT_VALUE: u8 = 0x10;
 const EXIT_CODE: i32 = ((EXIT_VALUE as i32) << 1) | 1;
-
-/// Why a guest does not run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    /// It ran and said so.
-    Runs,
-    /// QEMU refused, with this message.
-    Refused(String),
-    /// QEMU started, but the guest printed nothing within the limit.
-    Silent,
-}
 
 /// Boots something small under `accelerator`, with the program `qemu`.
 ///
@@ -58,7 +48,11 @@ pub fn probe(qemu: &Path, accelerator: Accelerator, cancel: &Cancel) -> Result<V
         }),
         Ok(finished) => {
             let message = String::from_utf8_lossy(&finished.stderr).trim().to_owned();
-            Ok(Verdict::Refused(message))
+            Ok(if finished.status.code().is_none() {
+                Verdict::Crashed(message)
+            } else {
+                Verdict::Refused(message)
+            })
         }
         Err(error) if Fault::of(&error).is_some_and(|f| f.cause == Cause::Timeout) => Ok(Verdict::Silent),
         Err(error) => Err(error),
@@ -141,6 +135,21 @@ mod tests {
         let qemu = process::find("qemu-system-x86_64").expect("QEMU is installed");
         let verdict = probe(&qemu, Accelerator::Tcg, &Cancel::default()).unwrap();
         assert_eq!(verdict, Verdict::Runs);
+    }
+
+    #[test]
+    fn a_crash_is_told_from_a_refusal() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let qemu = dir.path().join("qemu");
+        for (script, expected) in [
+            ("echo gone >&2; kill -ABRT $$", Verdict::Crashed("gone".into())),
+            ("echo no >&2; exit 1", Verdict::Refused("no".into())),
+        ] {
+            fs_err::write(&qemu, format!("#!/bin/sh\n{script}\n")).unwrap();
+            fs_err::set_permissions(&qemu, std::fs::Permissions::from_mode(0o755)).unwrap();
+            assert_eq!(probe(&qemu, Accelerator::Kvm, &Cancel::default()).unwrap(), expected);
+        }
     }
 
     #[test]
