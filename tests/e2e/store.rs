@@ -67,7 +67,7 @@ pub fn is_carried_to_another_host(world: &World) {
     let mut run = Run::start(&mut there(&["--json", "create"]), "machine");
     let begins = |event: &Value| event["event"] == "stage_started" && event["stage"] == "project";
     assert!(run.until(begins), "the account was not made");
-    run.interrupt();
+    run.signal("INT");
     let ended = run.end();
     assert_eq!(ended.code, Some(130), "{}", ended.stderr);
     assert_eq!(ended.cached(), ["install", "docker"]);
