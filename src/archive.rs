@@ -15,6 +15,7 @@
 mod adopt;
 mod hash;
 mod index;
+mod layers;
 mod pack;
 mod parts;
 mod receive;

@@ -30,7 +30,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-pub use carry::{is_name_of_release, release_of, take_release};
+pub use carry::{is_name_of_release, is_release, release_of, take_release};
 pub use digest::Digest;
 pub use foresee::foresee;
 pub use release::Release;

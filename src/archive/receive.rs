@@ -1,20 +1,19 @@
 //! `provision cache import`: puts a checkpoint that was carried here into the store, once all of it is known to be whole.
 
 use std::io::Read;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, bail};
-use fs_err as fs;
+use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 use super::adopt::{Arrived, Fate};
 use super::index::{Index, Packed, refused, release_member};
+use super::layers::{self, Unpacking};
 use super::told::Told;
 use super::unpack::{self, Members};
 use crate::cancel::Cancel;
-use crate::checkpoint::{Layer, Making, Store};
+use crate::checkpoint::Store;
 use crate::event::{Event, Events, Stage};
 use crate::fault::{Cause, Fault};
 use crate::host;
@@ -83,33 +82,11 @@ fn take(wanted: &Receiving<'_>, from: impl Read) -> Result<Received> {
     let Receiving { events, cancel, paths } = wanted;
     let mut archive = unpack::open(from)?;
     let mut members = Members::new(&mut archive)?;
-    let index = members.index()?;
-    let top = &index.top()?.manifest;
-    events.emit(Event::StageStarted {
-        stage: Stage::Import,
-        reason: format!(
-            "the checkpoint {} ({}) and what it lies on",
-            top.stage,
-            top.base.key.short()
-        ),
-        typical_seconds: None,
-    });
+    let head = Head::read(&mut members, wanted)?;
+    let index = &head.index;
     let store = Store::open(&paths.cache)?;
-    let mut arrived = Vec::new();
-    for keys in &index.identities {
-        let contents = keys
-            .files
-            .iter()
-            .map(|file| members.small(&keys.member(&file.name), file.size));
-        let contents: Vec<Vec<u8>> = contents.collect::<Result<_>>()?;
-        arrived.push(Arrived::new(keys, &contents, paths)?);
-    }
-    let release = index.release.as_ref();
-    let release = release
-        .map(|list| anyhow::Ok((&list.name, members.small(&release_member(&list.name), list.size)?)))
-        .transpose()?;
-    let (_lock, fates) = lock(wanted, &store, &index, &arrived)?;
-    let standing = standing(&index, &store)?;
+    let (_lock, fates) = lock(wanted, &store, &head)?;
+    let standing = layers::standing(index, &store)?;
     let new = || index.layers.iter().zip(&standing).filter(|(_, there)| !**there);
     let bytes: u64 = new().map(|(layer, _)| layer.bytes()).sum();
     host::disk::require(store.folder(), bytes + BESIDE)?;
@@ -121,39 +98,16 @@ fn take(wanted: &Receiving<'_>, from: impl Read) -> Result<Received> {
         folder: arriving.folder(),
         members: &mut members,
     };
-    let unpacked = index
-        .layers
-        .iter()
-        .zip(&standing)
-        .try_for_each(|(layer, there)| unpacking.layer(layer, !there));
+    let each = &mut index.layers.iter().zip(&standing);
+    let unpacked = each.try_for_each(|(layer, there)| unpacking.layer(layer, !there));
     // An interruption comes as an error of reading.
     cancel.check()?;
     host::disk::or_full(unpacked, store.folder())?;
     members.verify()?;
     unpack::end(archive)?;
-    for (layer, _) in new() {
-        vet(&index, layer, arriving.folder())?;
-    }
+    new().try_for_each(|(layer, _)| layers::vet(index, layer, arriving.folder()))?;
 
-    kill_point::pass();
-    for (keys, fate) in arrived.iter().zip(fates) {
-        keys.settle(fate)?;
-        kill_point::pass();
-    }
-    if let Some((name, content)) = &release {
-        media::take_release(name, content, &paths.isos()).map_err(|error| refused(&format!("{error:#}")))?;
-    }
-    let mut checkpoints = Vec::new();
-    for layer in &index.layers {
-        let state = place(wanted, &store, &index, layer, arriving.folder())?;
-        kill_point::pass();
-        let manifest = &layer.manifest;
-        checkpoints.push(Checkpoint {
-            stage: manifest.stage,
-            key: manifest.base.key.to_string(),
-            state,
-        });
-    }
+    let checkpoints = settle(wanted, &head, &fates, &store, arriving.folder())?;
     let seconds = start.elapsed().as_secs_f64();
     events.emit(Event::StageDone {
         stage: Stage::Import,
@@ -166,12 +120,46 @@ fn take(wanted: &Receiving<'_>, from: impl Read) -> Result<Received> {
     })
 }
 
+/// What comes before the layers.
+struct Head {
+    index: Index,
+    keys: Vec<Arrived>,
+    /// Name and content of the signed list of ISOs.
+    release: Option<(String, Vec<u8>)>,
+}
+
+impl Head {
+    fn read<R: Read>(members: &mut Members<'_, R>, wanted: &Receiving<'_>) -> Result<Self> {
+        let index = members.index()?;
+        let Packed { manifest, .. } = index.top()?;
+        let (stage, key) = (manifest.stage, manifest.base.key.short());
+        wanted.events.emit(Event::StageStarted {
+            stage: Stage::Import,
+            reason: format!("the checkpoint {stage} ({key}) and what it lies on"),
+            typical_seconds: None,
+        });
+        let mut keys = Vec::new();
+        for arrived in &index.identities {
+            let files = arrived.files.iter();
+            let contents = files.map(|file| members.small(&arrived.member(&file.name), file.size));
+            let contents: Vec<Vec<u8>> = contents.collect::<Result<_>>()?;
+            keys.push(Arrived::new(arrived, &contents, wanted.paths)?);
+        }
+        let release = index.release.as_ref().map(|list| {
+            let content = members.small(&release_member(&list.name), list.size)?;
+            anyhow::ensure!(media::is_release(&content), refused("its list of ISOs is none"));
+            anyhow::Ok((list.name.clone(), content))
+        });
+        let release = release.transpose()?;
+        Ok(Self { index, keys, release })
+    }
+}
+
 /// Keeps others from removing layers meanwhile; where keys are to be replaced, from using any.
-fn lock(wanted: &Receiving<'_>, store: &Store, index: &Index, arrived: &[Arrived]) -> Result<(Lock, Vec<Fate>)> {
+fn lock(wanted: &Receiving<'_>, store: &Store, head: &Head) -> Result<(Lock, Vec<Fate>)> {
     let fates = || {
-        arrived
-            .iter()
-            .map(|keys| keys.fate(index, store))
+        let keys = head.keys.iter();
+        keys.map(|keys| keys.fate(&head.index, store))
             .collect::<Result<Vec<_>>>()
     };
     let share = store.share(wanted.cancel, || {
@@ -194,101 +182,32 @@ fn lock(wanted: &Receiving<'_>, store: &Store, index: &Index, arrived: &[Arrived
     Ok((alone, fates()?))
 }
 
-/// Whether each layer is there. Refuses those that would lie on another making of one than that on which they were made: the
-/// disk under them would be another.
-fn standing(index: &Index, store: &Store) -> Result<Vec<bool>> {
-    let layers = index.layers.iter();
-    let there: Vec<Option<Layer>> = layers.map(|layer| store.get(&layer.base().key)).collect();
-    let below = index.layers.iter().zip(&there).rev().skip(1);
-    for (layer, there) in below {
-        if there.as_ref().is_some_and(|there| there.manifest.base != *layer.base()) {
-            return Err(other_making(layer).into());
-        }
+/// Puts everything in its place: keys first, since layers without theirs would be in the way of the next import.
+fn settle(
+    wanted: &Receiving<'_>,
+    head: &Head,
+    fates: &[Fate],
+    store: &Store,
+    arriving: &Path,
+) -> Result<Vec<Checkpoint>> {
+    kill_point::pass();
+    for (keys, fate) in head.keys.iter().zip(fates) {
+        keys.settle(*fate)?;
+        kill_point::pass();
     }
-    Ok(there.iter().map(Option::is_some).collect())
-}
-
-fn other_making(layer: &Packed) -> Fault {
-    let (stage, key) = (layer.manifest.stage, layer.base().key.short());
-    let message =
-        format!("the checkpoint {stage} ({key}) was made here, too: what lies on the one in the file does not fit it");
-    Fault::new(Cause::Config, message).hint(
-        "`provision create` makes the rest on the one that is here; or `provision cache prune` first, if no machine needs it",
-    )
-}
-
-/// What takes layers out of an archive.
-struct Unpacking<'a, 'b, 'c, R: Read> {
-    members: &'a mut Members<'b, R>,
-    told: Told<'c>,
-    folder: &'a Path,
-}
-
-impl<R: Read> Unpacking<'_, '_, '_, R> {
-    /// Reads a layer's files, into a folder of its own if it is wanted.
-    fn layer(&mut self, layer: &Packed, is_wanted: bool) -> Result<()> {
-        let folder = folder_of(self.folder, layer);
-        if is_wanted {
-            fs::create_dir(&folder)?;
-        }
-        for file in &layer.files {
-            let member = layer.member(&file.name);
-            let into = is_wanted.then(|| create(&folder.join(&file.name))).transpose()?;
-            let digest = self.members.file(&member, file, into.as_ref(), &mut self.told)?;
-            let noted = layer.manifest.digests.get(&file.name);
-            if noted.is_some_and(|noted| *noted != digest) {
-                bail!(refused(&format!(
-                    "{member} is not what it was when it was made (SHA-256)"
-                )));
-            }
-        }
-        Ok(())
+    if let Some((name, content)) = &head.release {
+        media::take_release(name, content, &wanted.paths.isos())?;
     }
-}
-
-fn folder_of(arriving: &Path, layer: &Packed) -> PathBuf {
-    arriving.join(layer.base().key.as_str())
-}
-
-fn create(path: &Path) -> Result<std::fs::File> {
-    let mut options = std::fs::OpenOptions::new();
-    let open = options.write(true).create_new(true).mode(0o600).open(path);
-    open.with_context(|| format!("making {}", path.display()))
-}
-
-/// Refuses a disk that names more than the one under it.
-fn vet(index: &Index, layer: &Packed, arriving: &Path) -> Result<()> {
-    let driver = index.hypervisor.driver();
-    let parent = layer.manifest.parent.as_ref();
-    let parent = parent.map(|parent| Path::new("..").join(parent.key.as_str()));
-    driver.vet(&driver.disk_in(&folder_of(arriving, layer)), parent.as_deref())
-}
-
-/// Makes a layer of what was unpacked of it, as a run does that has made it.
-fn place(wanted: &Receiving<'_>, store: &Store, index: &Index, layer: &Packed, arriving: &Path) -> Result<State> {
-    let Packed { manifest, files } = layer;
-    let base = layer.base();
-    let _lock = store.lock(&base.key, wanted.cancel, || {
-        wanted.events.note(format!(
-            "another provision makes the checkpoint {}; waiting for it",
-            manifest.stage
-        ));
-    })?;
-    if let Some(there) = store.get(&base.key) {
-        let is_below = index.layers.last() != Some(layer);
-        if is_below && there.manifest.base != *base {
-            return Err(other_making(layer).into());
-        }
-        return Ok(State::There);
+    let mut checkpoints = Vec::new();
+    for layer in &head.index.layers {
+        let state = layers::place(store, &head.index, layer, arriving, wanted.events, wanted.cancel)?;
+        kill_point::pass();
+        let manifest = &layer.manifest;
+        checkpoints.push(Checkpoint {
+            stage: manifest.stage,
+            key: manifest.base.key.to_string(),
+            state,
+        });
     }
-    let folder = folder_of(arriving, layer);
-    let beside: Vec<PathBuf> = files.iter().skip(1).map(|file| folder.join(&file.name)).collect();
-    let making = Making {
-        hypervisor: index.hypervisor,
-        disk: &index.hypervisor.driver().disk_in(&folder),
-        beside: &beside.iter().map(PathBuf::as_path).collect::<Vec<_>>(),
-        arrives: true,
-    };
-    store.commit_all(making, manifest)?;
-    Ok(State::Imported)
+    Ok(checkpoints)
 }

@@ -24,6 +24,11 @@ pub fn is_name_of_release(name: &str) -> bool {
     stem.is_some_and(|stem| stem.len() == 32 && stem.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')))
 }
 
+/// Whether `content` is such a list, signed or not.
+pub fn is_release(content: &[u8]) -> bool {
+    serde_json::from_slice::<Kept>(content).is_ok()
+}
+
 /// Puts a list from another host into the folder `cache`, unless a newer one is there. Its signature is verified each time it
 /// is used.
 ///

@@ -5,6 +5,7 @@ use anyhow::Result;
 
 use super::{Creation, Parts, Run};
 use crate::event::{Event, Stage};
+use crate::facts;
 use crate::media::{self, Iso, Known};
 use crate::pins::Lock;
 
@@ -42,9 +43,12 @@ impl Run<'_> {
         let makings = self.creation.makings(&self.store, &self.record);
         let digest = known.digest.to_string();
         let plan = parts.plan(config, host.engine.features(), &digest, &makings, &host.cancel)?;
-        let install = plan.stages.first();
-        let is_cached = install.is_some_and(|install| self.store.get(&install.key).is_some());
-        Ok(is_cached.then_some(known))
+        let install = plan.stages.first().and_then(|install| self.store.get(&install.key));
+        Ok(install.map(|install| match install.manifest.facts.iso {
+            // It was looked at when it was there.
+            Some(facts::Iso { origin, .. }) => Known { origin, ..known },
+            None => known,
+        }))
     }
 
     fn tell_needless(&self, known: Known) -> Iso {

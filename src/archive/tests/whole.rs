@@ -49,8 +49,7 @@ fn what_is_missing_of_a_chain_is_added() {
     let to = Host::new();
     to.receive(&from.send(&layers[1]).unwrap()).unwrap();
     let states = to.receive(&from.send(&layers[3]).unwrap()).unwrap();
-    use State::{Imported, There};
-    assert_eq!(states, [There, There, Imported, Imported]);
+    assert_eq!(states, [State::There, State::There, State::Imported, State::Imported]);
 }
 
 #[test]
@@ -83,11 +82,11 @@ fn how_far_it_is_is_told_in_bytes() {
     let (from, layers) = Host::with_all();
     let last = |told: &std::sync::Mutex<Vec<Event>>| {
         let told = told.lock().unwrap();
-        let progress = told.iter().filter_map(|event| match event {
+        let mut progress = told.iter().filter_map(|event| match event {
             Event::Progress { stage, done, total, .. } => Some((*stage, *done, total.unwrap())),
             _ => None,
         });
-        progress.last().unwrap()
+        progress.next_back().unwrap()
     };
     let (events, told) = Events::recorder();
     let mut archive = Vec::new();
