@@ -217,8 +217,8 @@ impl Run<'_> {
         let iso = self.iso(&parts)?;
         let materials = Materials { iso, parts };
         self.plan = self.plan(&materials)?;
-        self.announce();
         let clean = self.clean()?;
+        self.announce(clean.is_some());
         if clean.is_some() || (self.creation.aim == Aim::Current && self.is_whole()) {
             for planned in &self.plan.stages {
                 self.host().events.emit(cached(planned));
@@ -268,10 +268,10 @@ impl Run<'_> {
         plan(&self.creation.makings(&self.store, &self.record))
     }
 
-    /// Tells what the run goes through. Where the machine is there and runs, nothing takes long.
-    fn announce(&self) {
+    /// Tells what the run goes through. Where the machine is there and runs, or goes on from a memory, nothing takes long.
+    fn announce(&self, goes_on: bool) {
         let is_there = self.creation.aim == Aim::Current && self.is_whole();
-        if is_there && self.instance.home().runs() {
+        if goes_on || (is_there && self.instance.home().runs()) {
             return;
         }
         let missing = self

@@ -5,7 +5,7 @@
 //! on what dpkg says, and `provision` is `late.sh`.
 
 /// The parts of an installation in their order, with what really happens in each of them.
-pub const PARTS: [(&str, &str); 10] = [
+pub const PARTS: [(&str, &str); 11] = [
     ("start", "firmware, the installer's kernel and its first steps"),
     ("medium", "finding and mounting the ISO"),
     ("components", "the installer's own parts, from the ISO"),
@@ -15,10 +15,11 @@ pub const PARTS: [(&str, &str); 10] = [
         "base system",
         "debootstrap reads and checks all packages, unpacks and sets up the required ones",
     ),
-    ("kernel", "unpacked and set up in the same run of dpkg as the packages"),
+    ("kernel", "unpacked and set up in the same run of dpkg as all others"),
+    ("packages", "that run unpacks all others"),
     (
-        "packages",
-        "the rest of that run, and what the installer adds at its end",
+        "configure",
+        "that run sets them up; then what the installer adds at its end",
     ),
     (
         "boot loader",
@@ -28,7 +29,7 @@ pub const PARTS: [(&str, &str); 10] = [
 ];
 
 /// So many packages set up in a row are the required ones: before that debootstrap sets up single ones, and what comes
-/// after that is everything else.
+/// after that is everything else. So many unpacked in a row after that are all of them.
 const IN_A_ROW: u32 = 20;
 
 /// Reads an installer's log line by line and tells where a part begins.
@@ -37,6 +38,10 @@ pub struct Follower {
     part: Option<&'static str>,
     /// How many packages dpkg has set up without unpacking any.
     set_up: u32,
+    /// How many it has unpacked without setting up any.
+    unpacked: u32,
+    /// Whether it sets up all that it has unpacked.
+    configures: bool,
 }
 
 impl Follower {
@@ -67,21 +72,26 @@ impl Follower {
             .strip_prefix("Setting up ")
             .map(|package| (Action::SetUp, package))
             .or_else(|| Some((Action::Unpack, text.strip_prefix("Preparing to unpack ")?)))?;
-        let set_up = self.set_up;
-        self.set_up = match action {
-            Action::SetUp => set_up + 1,
-            Action::Unpack => 0,
+        let (set_up, unpacked) = (self.set_up, self.unpacked);
+        (self.set_up, self.unpacked) = match action {
+            Action::SetUp => (set_up + 1, 0),
+            Action::Unpack => (0, unpacked + 1),
         };
         if self.part == Some("base system") && (action == Action::SetUp || set_up < IN_A_ROW) {
             return None;
         }
+        self.configures |= action == Action::SetUp && unpacked >= IN_A_ROW;
         // `.../052-linux-image-6.12.48_amd64.deb` or `linux-image-6.12.48 (6.12.48-1) ...`; the package without a
         // version in its name is empty.
         let is_kernel = package
             .split("linux-image-")
             .nth(1)
             .is_some_and(|version| version.starts_with(|c: char| c.is_ascii_digit()));
-        Some(if is_kernel { "kernel" } else { "packages" })
+        Some(match (is_kernel, self.configures) {
+            (true, _) => "kernel",
+            (false, true) => "configure",
+            (false, false) => "packages",
+        })
     }
 }
 
@@ -143,8 +153,9 @@ mod tests {
                 ("09:57:54", "packages"),
                 ("09:58:31", "kernel"),
                 ("09:58:59", "packages"),
+                ("09:59:24", "configure"),
                 ("10:01:03", "kernel"),
-                ("10:01:23", "packages"),
+                ("10:01:23", "configure"),
                 ("10:01:48", "finish"),
                 ("10:01:49", "boot loader"),
                 ("10:02:10", "finish"),

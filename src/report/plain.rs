@@ -13,7 +13,7 @@ use super::failure::Failure;
 use super::github;
 use super::paint::Paint;
 use super::times;
-use crate::event::{Event, Stage, Unit};
+use crate::event::{Event, Forecast, Stage, Unit};
 
 /// Progress is told when it has grown by this many hundredths …
 const STEP: u64 = 10;
@@ -191,7 +191,7 @@ impl<W: Write + Send> View for Plain<W> {
                 stage,
                 seconds_left,
                 run_seconds_left,
-            } => self.estimate(*stage, seconds_left.left, run_seconds_left.map(|run| run.left)),
+            } => self.estimate(*stage, seconds_left.now(), run_seconds_left.map(Forecast::now)),
             Event::Planned { .. } | Event::Part { .. } => {}
             Event::Output { stage, line, .. } => self.line(stage.name(), &format!("| {}", clean(line))),
             Event::Note { text } => self.line("note", text),

@@ -372,6 +372,8 @@ fn estimate() -> Event {
         due: 60.0,
         then: seconds - 60.0,
         measured: 100.0,
+        rest: 0.0,
+        rest_measured: 0.0,
     };
     Event::Estimate {
         stage: Stage::Install,

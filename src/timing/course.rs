@@ -21,9 +21,26 @@ pub struct Course {
 }
 
 impl Course {
-    /// The mark `name`.
-    pub fn mark(&self, name: &str) -> Option<&Mark> {
-        self.marks.iter().find(|mark| mark.name == name)
+    /// When it came by `name`. The installer does not show every percentage each time: one that it left out lies between
+    /// its neighbours.
+    pub fn place(&self, name: &str) -> Option<f64> {
+        if let Some(mark) = self.marks.iter().find(|mark| mark.name == name) {
+            return Some(mark.at);
+        }
+        let wanted = percentage(name)?;
+        let shown = self
+            .marks
+            .iter()
+            .filter_map(|mark| Some((percentage(&mark.name)?, mark.at)));
+        let below = shown
+            .clone()
+            .filter(|(percent, _)| *percent < wanted)
+            .max_by(|a, b| a.0.total_cmp(&b.0))?;
+        let above = shown
+            .filter(|(percent, _)| *percent > wanted)
+            .min_by(|a, b| a.0.total_cmp(&b.0))?;
+        let part = (wanted - below.0) / (above.0 - below.0);
+        Some(part.mul_add(above.1 - below.1, below.1))
     }
 
     /// Whether it can have happened: what is read from a file may be anything.
@@ -40,7 +57,7 @@ impl Course {
         let place = |mark: &Mark| {
             let places = courses
                 .iter()
-                .filter_map(|course| Some(course.mark(&mark.name)?.at / course.seconds));
+                .filter_map(|course| Some(course.place(&mark.name)? / course.seconds));
             let at = seconds * median(places.collect())?;
             let name = mark.name.clone();
             Some(Mark { name, at })
@@ -49,6 +66,14 @@ impl Course {
         marks.sort_by(|a, b| a.at.total_cmp(&b.at));
         Some(Self { seconds, marks })
     }
+}
+
+/// The number of a mark like `14%`.
+fn percentage(name: &str) -> Option<f64> {
+    name.strip_suffix('%')?
+        .parse()
+        .ok()
+        .filter(|number: &f64| number.is_finite())
 }
 
 /// The middle one; of an even number the mean of the two in the middle.
@@ -85,6 +110,22 @@ mod tests {
         assert_eq!(typical, course(120.0, &[("a", 12.0), ("b", 66.0)]));
         assert_eq!(Course::typical(&[]), None);
         assert_eq!(median(vec![4.0, 1.0]), Some(2.5));
+    }
+
+    #[test]
+    fn a_percentage_that_was_left_out_lies_between_its_neighbours() {
+        let seen = course(100.0, &[("10%", 20.0), ("packages", 30.0), ("20%", 60.0), ("x%", 70.0)]);
+        for (name, at) in [
+            ("10%", Some(20.0)),
+            ("15%", Some(40.0)),
+            ("packages", Some(30.0)),
+            ("kernel", None),
+        ] {
+            assert_eq!(seen.place(name), at, "{name}");
+        }
+        for outside in ["9%", "21%", "inf%", "NaN%"] {
+            assert_eq!(seen.place(outside), None, "{outside}");
+        }
     }
 
     #[test]

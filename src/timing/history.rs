@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::course::Course;
+use super::estimate::Typical;
 use super::{typical, write_json};
 use crate::event::Stage;
 
@@ -21,6 +22,10 @@ const KEPT: usize = 5;
 
 /// … and so many in all.
 const KEPT_IN_ALL: usize = 200;
+
+/// How much this host's own runs are trusted, and how much the table, which knows nothing of it: see [`Typical`].
+const TRUST_OWN: f64 = 0.03;
+const TRUST_TABLE: f64 = 0.005;
 
 /// A file that is larger was not written by this program.
 const LARGEST: u64 = 4 << 20;
@@ -107,7 +112,7 @@ impl History {
     }
 
     /// The typical course of a stage: of this machine where it is the project's, else of every machine.
-    pub fn typical(&self, stage: Stage) -> Option<Course> {
+    pub fn typical(&self, stage: Stage) -> Option<Typical> {
         let like = self
             .kept
             .iter()
@@ -118,7 +123,18 @@ impl History {
         });
         let known = if own.is_empty() { others } else { own };
         let courses: Vec<&Course> = known.iter().rev().take(KEPT).rev().map(|kept| &kept.course).collect();
-        Course::typical(&courses).or_else(|| typical::course(stage, &self.situation.accelerator))
+        let own = Course::typical(&courses).map(|course| Typical {
+            course,
+            trust: TRUST_OWN,
+        });
+        let table = || {
+            let course = typical::course(stage, &self.situation.accelerator)?;
+            Some(Typical {
+                course,
+                trust: TRUST_TABLE,
+            })
+        };
+        own.or_else(table)
     }
 }
 

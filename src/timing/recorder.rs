@@ -55,7 +55,7 @@ impl Recorder {
             reason = "whole, positive seconds are meant"
         )]
         let whole = |seconds: f64| seconds.max(0.0) as u64;
-        self.run().typical(stage).map(|course| whole(course.seconds))
+        self.run().typical(stage).map(|typical| whole(typical.course.seconds))
     }
 
     /// The parts of `stage` up to now.

@@ -1,13 +1,10 @@
 //! What a run's events tell of its time. Pure: who listens says when each event came, in seconds after the run's beginning.
 
 use super::course::{Course, Mark};
-use super::estimate;
+use super::estimate::{self, Typical};
 use super::history::History;
 use super::parts::{self, Part};
 use crate::event::{Event, Stage, Unit};
-
-/// An estimate is made again after this, however much happens.
-const PAUSE: f64 = 1.0;
 
 /// More marks than this tell nothing more.
 const MARKS: usize = 64;
@@ -21,8 +18,6 @@ pub struct Run {
     planned: Vec<Stage>,
     /// What is typical.
     history: History,
-    /// When the last estimate was made.
-    told: Option<f64>,
 }
 
 /// One stage of it.
@@ -74,20 +69,28 @@ impl StageRun {
         self.spans.last().map_or("", |span| &span.part)
     }
 
-    fn begin(&mut self, part: String, at: f64) {
+    /// Goes on to another part. Gives whether that tells how far it is.
+    fn begin(&mut self, part: String, at: f64) -> bool {
         if self.part() == part {
-            return;
+            return false;
         }
-        self.mark(part.clone(), at);
+        let before = self.spans.iter().filter(|span| span.part == part).count();
+        let is_new = match before {
+            0 => self.mark(part.clone(), at),
+            _ => self.mark(format!("{part} {}", before + 1), at),
+        };
         self.spans.push(Span { part, from: at });
+        is_new
     }
 
-    /// Notes the first time that something is come by.
-    fn mark(&mut self, name: String, at: f64) {
-        let at = at - self.from;
-        if self.marks.len() < MARKS && self.marks.iter().all(|mark| mark.name != name) {
+    /// Notes the first time that something is come by. Gives whether it is.
+    fn mark(&mut self, name: String, at: f64) -> bool {
+        let is_new = self.marks.len() < MARKS && self.marks.iter().all(|mark| mark.name != name);
+        if is_new {
+            let at = at - self.from;
             self.marks.push(Mark { name, at });
         }
+        is_new
     }
 
     /// When it ended, or `now`.
@@ -138,7 +141,7 @@ impl Run {
 
     /// The typical course of a stage here. To verify a machine that runs takes a moment, which tells nothing of those that
     /// boot for it: such runs are not announced.
-    pub fn typical(&self, stage: Stage) -> Option<Course> {
+    pub fn typical(&self, stage: Stage) -> Option<Typical> {
         self.history.typical(stage).filter(|_| self.is_usual(stage))
     }
 
@@ -162,41 +165,44 @@ impl Run {
 
     /// Takes note of an event that came `at`, and gives the estimate that follows from it.
     pub fn take(&mut self, event: &Event, at: f64) -> Option<Event> {
+        self.note(event, at).filter(|tells| *tells)?;
+        self.estimate(at)
+    }
+
+    /// Takes note of an event. Gives whether it tells how far the run is.
+    fn note(&mut self, event: &Event, at: f64) -> Option<bool> {
         match event {
             Event::Planned { stages } => self.planned.clone_from(stages),
             Event::StageStarted { stage, .. } => {
                 self.stages.push(StageRun::new(*stage, at, false));
-                self.told = None;
+                return Some(true);
             }
             Event::StageCached { stage, .. } => self.stages.push(StageRun::new(*stage, at, true)),
-            Event::StageDone { stage, .. } => {
-                self.open(*stage)?.to = Some(at);
-                return None;
-            }
+            Event::StageDone { stage, .. } => self.open(*stage)?.to = Some(at),
             Event::Part { stage, part } => {
                 let run = self.open(*stage)?;
                 run.has_log = true;
-                run.begin(part.clone(), at);
+                return Some(run.begin(part.clone(), at));
             }
             Event::Step { stage, text } => {
                 let run = self.open(*stage).filter(|run| !run.has_log)?;
-                run.begin(parts::of_step(*stage, text), at);
+                return Some(run.begin(parts::of_step(*stage, text), at));
             }
             Event::Output { stage, line, .. } => {
                 let run = self.open(*stage)?;
                 let part = parts::of_output(*stage, line, run.part())?;
-                run.begin(part.to_owned(), at);
+                return Some(run.begin(part.to_owned(), at));
             }
-            Event::Check { .. } => self.open(Stage::Verify)?.begin("checks".to_owned(), at),
+            Event::Check { .. } => return Some(self.open(Stage::Verify)?.begin("checks".to_owned(), at)),
             Event::Progress {
                 stage,
                 done,
                 unit: Unit::Percent,
                 ..
-            } => self.open(*stage)?.mark(format!("{done}%"), at),
-            _ => return None,
+            } => return Some(self.open(*stage)?.mark(format!("{done}%"), at)),
+            _ => {}
         }
-        self.estimate(at)
+        None
     }
 
     fn open(&mut self, stage: Stage) -> Option<&mut StageRun> {
@@ -204,37 +210,28 @@ impl Run {
         (last.stage == stage && last.to.is_none()).then_some(last)
     }
 
-    fn estimate(&mut self, at: f64) -> Option<Event> {
-        if self.told.is_some_and(|told| at - told < PAUSE) {
-            return None;
-        }
+    fn estimate(&self, at: f64) -> Option<Event> {
         let now = self.stages.last().filter(|run| run.to.is_none())?;
         let typical = self.typical(now.stage)?;
-        let elapsed = at - now.from;
-        let (mut done, mut typically) = self.done();
-        let whole = self.whole();
-        let before = estimate::pace(done, typically, whole, 1.0);
-        let seconds_left = estimate::of_stage(&typical, &now.marks, elapsed, before);
-        let (seen_at, typical_at) = estimate::last_common(&typical, &now.marks);
-        (done, typically) = (done + seen_at, typically + typical_at);
-        let pace = estimate::pace(done, typically, whole, 1.0);
-        let to_come: f64 = self
-            .to_come()
-            .filter_map(|stage| Some(self.history.typical(stage)?.seconds))
-            .sum();
-        let run_seconds_left = (!self.planned.is_empty()).then(|| seconds_left.and_then(pace * to_come));
-        let stage = now.stage;
-        self.told = Some(at);
+        let (done, typically) = self.done();
+        let weight = typical.weight();
+        let before = estimate::pace(done, typically, weight, 1.0);
+        let seconds_left = estimate::of_stage(&typical, &now.marks, at - now.from, before);
+        let (seen_at, typical_at) = estimate::farthest(&typical.course, &now.marks);
+        let pace = estimate::pace(done + seen_at, typically + typical_at, weight, 1.0);
+        let to_come = self.to_come().filter_map(|stage| self.history.typical(stage));
+        let rest = pace * to_come.map(|typical| typical.course.seconds).sum::<f64>();
+        let is_known = !self.planned.is_empty();
         Some(Event::Estimate {
-            stage,
+            stage: now.stage,
             seconds_left,
-            run_seconds_left,
+            run_seconds_left: is_known.then(|| seconds_left.and_then(rest, weight + done + at - now.from)),
         })
     }
 
     /// How long the stages that have ended took, and how long they typically take.
     fn done(&self) -> (f64, f64) {
-        let both = |run: &StageRun| Some((run.course()?.seconds, self.history.typical(run.stage)?.seconds));
+        let both = |run: &StageRun| Some((run.course()?.seconds, self.history.typical(run.stage)?.course.seconds));
         let all = self.stages.iter().filter_map(both);
         all.fold((0.0, 0.0), |(a, b), (c, d)| (a + c, b + d))
     }
@@ -242,12 +239,5 @@ impl Run {
     /// The stages of the run that have not begun.
     fn to_come(&self) -> impl Iterator<Item = Stage> {
         self.planned.iter().copied().filter(|stage| self.of(*stage).is_none())
-    }
-
-    /// How long the whole run typically takes.
-    fn whole(&self) -> f64 {
-        let begun = self.stages.iter().filter(|run| !run.is_cached).map(|run| run.stage);
-        let all = begun.chain(self.to_come());
-        all.filter_map(|stage| Some(self.history.typical(stage)?.seconds)).sum()
     }
 }

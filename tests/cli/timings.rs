@@ -1,8 +1,9 @@
 //! `status --timings` and `--trace`, as far as they need no guest.
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
@@ -34,14 +35,18 @@ impl Place {
         self.path("project")
     }
 
-    fn run(&self, args: &[&str]) -> Output {
+    fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(program());
         command
             .args(args)
             .current_dir(self.project())
             .env("PROVISION_CACHE_DIR", self.path("cache"))
             .env("PROVISION_DATA_DIR", self.path("data"));
-        command.output().unwrap()
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
     }
 
     /// The machine as `create` would have left it, on the checkpoint `layer`.
@@ -120,7 +125,7 @@ fn cached_stages_tell_what_they_took_when_they_were_made() {
     for line in [
         "install         cached, took 1m30s  made 2026-08-01",
         "  partitioning    8.2s              and file systems",
-        "  kernel          1m22s             unpacked and set up in the same run of dpkg",
+        "  kernel          1m22s             unpacked and set up in the same run of dpkg as all others",
         "docker          cached, took 1m30s  made 2026-08-01T09:30:00Z, its parts were not noted then",
     ] {
         assert!(text.contains(line), "{line}\n{text}");
@@ -206,6 +211,51 @@ fn a_run_that_fails_leaves_its_trace_too() {
         fs::remove_file(file).unwrap();
     }
     assert!(!place.path("cache/v1/history.json").exists(), "no stage has ended well");
+}
+
+/// Ctrl-C while a server lets the run wait.
+#[test]
+fn a_run_that_is_interrupted_leaves_its_trace_too() {
+    let place = Place::new();
+    let server = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let iso = format!("http://{}/some.iso", server.local_addr().unwrap());
+    let file = place.path("trace.json");
+    let sum = "0".repeat(128);
+    let args = [
+        "create",
+        "--iso",
+        &iso,
+        "--iso-sha512",
+        &sum,
+        "--trace",
+        file.to_str().unwrap(),
+    ];
+    let child = place.command(&args).stderr(Stdio::piped()).spawn().unwrap();
+    let (_silent, _) = server.accept().unwrap();
+    assert!(!file.exists(), "a trace is written at the end");
+    let killed = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(killed.success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", stderr(&output));
+    let events = trace(&file);
+    let media = events
+        .iter()
+        .find(|event| event["name"] == "media")
+        .expect("the stage that was interrupted");
+    assert_eq!(media["args"]["ended"], false);
+    let files = fs::read_dir(place.0.path())
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.file_name());
+    assert_eq!(
+        files
+            .filter(|name| name != "project" && name != "cache" && name != "data")
+            .count(),
+        1
+    );
 }
 
 #[test]

@@ -173,7 +173,7 @@ pub fn differ_only_after_their_stage(world: &World) {
     fs::write(folder.join("provision.lock"), before).unwrap();
     let config = folder.join("provision.toml");
     let config = config.to_str().unwrap();
-    let (machines, layers) = (world.machines(), world.layers());
+    let (machines, layers) = (world.machines(), world.own_layers());
     let refused = world
         .run(&["create", "--locked", "--name", "small", "--config", config])
         .end();

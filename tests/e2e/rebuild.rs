@@ -8,7 +8,7 @@ use super::world::World;
 /// SIGKILL in a stage that runs anew leaves the machine as it was, and every checkpoint.
 pub fn leaves_the_machine_when_killed(world: &World) {
     world.guest("echo kept > ~/data/dirty; sudo touch /etc/dirty; sync");
-    let (status, layers) = (world.json(&["status"]), world.layers());
+    let (status, layers) = (world.json(&["status"]), world.own_layers());
     let mut run = world.run(&["rebuild", "--from", "account"]);
     let at_work = |event: &serde_json::Value| event["event"] == "step" && event["stage"] == "account";
     assert!(run.until(at_work), "account never got going");
@@ -22,7 +22,7 @@ pub fn leaves_the_machine_when_killed(world: &World) {
 
 /// Nothing is left of what was written inside, and what `create` made is there.
 pub fn makes_it_clean(world: &World) {
-    let (before, layers) = (world.json(&["status"]), world.layers());
+    let (before, layers) = (world.json(&["status"]), world.own_layers());
     let rebuilt = world.run(&["rebuild"]).end().succeeded();
     world.say(&format!("rebuild took {:.1} s, with every check", rebuilt.seconds));
     assert_eq!(rebuilt.cached(), ["install", "docker", "account", "project"]);
@@ -40,7 +40,7 @@ pub fn makes_it_clean(world: &World) {
     assert_eq!(again.ran(), ["media", "verify"]);
 }
 
-/// Every checkpoint of `before` is there, the very same; others may make more meanwhile.
+/// Every checkpoint of `before` is there, the very same; others may make and remove theirs meanwhile.
 pub fn are_still_there(world: &World, before: &BTreeMap<String, String>) {
     let now = world.layers();
     for (key, id) in before {

@@ -9,7 +9,7 @@ use super::run::Ended;
 use super::world::World;
 
 /// What the installer goes through.
-const INSTALL: [&str; 9] = [
+const INSTALL: [&str; 10] = [
     "start",
     "components",
     "hardware",
@@ -17,6 +17,7 @@ const INSTALL: [&str; 9] = [
     "base system",
     "kernel",
     "packages",
+    "configure",
     "boot loader",
     "finish",
 ];

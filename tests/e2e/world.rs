@@ -121,6 +121,13 @@ impl World {
         }
     }
 
+    /// The checkpoints that the machine was made from, as its manifest has them.
+    pub fn own_layers(&self) -> BTreeMap<String, String> {
+        let manifest = self.json(&["status", "--manifest"]);
+        let made = manifest["stages"].as_array().unwrap().iter();
+        made.map(|made| (made["key"].to_string(), made["id"].to_string())).collect()
+    }
+
     /// The checkpoints in the cache: for each key which making of it is there.
     pub fn layers(&self) -> BTreeMap<String, String> {
         let folders = fs::read_dir(self.cache.join("v1/layers")).unwrap().flatten();

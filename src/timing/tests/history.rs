@@ -37,7 +37,11 @@ fn remember(cache: &std::path::Path, situation: &Situation, ended: &[(Stage, f64
 }
 
 fn seconds(cache: &std::path::Path, situation: &Situation, stage: Stage) -> f64 {
-    History::read(cache, situation.clone()).typical(stage).unwrap().seconds
+    History::read(cache, situation.clone())
+        .typical(stage)
+        .unwrap()
+        .course
+        .seconds
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! Estimates of real installations: what they would have shown at every second, against how it went on.
 
 use super::super::course::{Course, Mark};
+use super::super::estimate::{self, Typical};
 use super::super::run::Run;
-use super::super::{History, estimate, typical};
+use super::super::{History, typical};
 use crate::event::{Event, Forecast, Stage, Unit};
 
 /// Of the whole time. An estimate of what is left is honest if it is wrong by no more.
@@ -51,12 +52,12 @@ fn stretched(course: &Course, by: f64) -> Course {
 }
 
 /// By how much of the whole time the estimate is wrong where it is most so, and when.
-fn worst(typical: &Course, real: &Course, from: f64) -> (f64, f64) {
+fn worst(typical: &Typical, real: &Course, from: f64) -> (f64, f64) {
     let mut worst = (0.0_f64, 0.0);
     let mut now = from;
     while now < real.seconds {
         let seen: Vec<Mark> = real.marks.iter().filter(|mark| mark.at <= now).cloned().collect();
-        let left = estimate::of_stage(typical, &seen, now, 1.0).left;
+        let left = estimate::of_stage(typical, &seen, now, 1.0).now();
         let wrong = (left - (real.seconds - now)) / real.seconds;
         if wrong.abs() > worst.0.abs() {
             worst = (wrong, now);
@@ -67,7 +68,7 @@ fn worst(typical: &Course, real: &Course, from: f64) -> (f64, f64) {
 }
 
 #[track_caller]
-fn is_honest(typical: &Course, real: &Course, what: &str) {
+fn is_honest(typical: &Typical, real: &Course, what: &str) {
     let (wrong, at) = worst(typical, real, FROM);
     println!(
         "{what}: wrong by at most {:+.0} % of the whole time, after {at} s",
@@ -76,46 +77,58 @@ fn is_honest(typical: &Course, real: &Course, what: &str) {
     assert!(wrong.abs() <= HONEST, "{what}: wrong by {wrong:.2} after {at} s");
 }
 
+/// What a host believes that knows only the table.
+fn table() -> Typical {
+    History::default().typical(Stage::Install).unwrap()
+}
+
+/// What a host believes that has seen these runs.
+fn history(courses: &[Course]) -> Typical {
+    let ended = courses.iter().map(|course| (Stage::Install, course.clone())).collect();
+    let history = History::default().with(ended, jiff::Timestamp::UNIX_EPOCH);
+    history.typical(Stage::Install).unwrap()
+}
+
 #[test]
 fn without_a_history_the_table_and_the_pace_so_far_are_honest() {
-    let table = typical::course(Stage::Install, "tcg").unwrap();
     for real in all() {
-        is_honest(&table, &real.course(), &real.about);
-    }
-}
-
-#[test]
-fn with_a_history_of_other_speed_they_are_too() {
-    let reals = all();
-    assert!(reals.len() >= 3, "of different speeds");
-    for real in &reals {
-        for other in &reals {
+        let course = real.course();
+        for by in [0.1, 0.3, 0.5, 1.0, 1.5, 2.0] {
             is_honest(
-                &other.course(),
-                &real.course(),
-                &format!("{}, after {}", real.about, other.about),
-            );
-        }
-        let courses: Vec<Course> = reals
-            .iter()
-            .filter(|other| other.about != real.about)
-            .map(Real::course)
-            .collect();
-        let typical = Course::typical(&courses.iter().collect::<Vec<_>>()).unwrap();
-        is_honest(&typical, &real.course(), &format!("{}, after all others", real.about));
-    }
-}
-
-#[test]
-fn a_host_that_is_slower_or_faster_than_all_is_believed_soon() {
-    for real in all() {
-        let typical = real.course();
-        for by in [0.3, 0.5, 1.5, 2.0, 3.0] {
-            is_honest(
-                &typical,
-                &stretched(&typical, by),
+                &table(),
+                &stretched(&course, by),
                 &format!("{}, times {by}", real.about),
             );
+        }
+    }
+}
+
+#[test]
+fn with_a_history_they_are_too() {
+    let reals = all();
+    assert!(reals.len() >= 2, "of different speeds");
+    for real in &reals {
+        let others = reals.iter().filter(|other| other.about != real.about);
+        for other in others.clone() {
+            let what = format!("{}, after {}", real.about, other.about);
+            is_honest(&history(&[other.course()]), &real.course(), &what);
+        }
+        let others: Vec<Course> = others.map(Real::course).collect();
+        is_honest(
+            &history(&others),
+            &real.course(),
+            &format!("{}, after all others", real.about),
+        );
+    }
+}
+
+#[test]
+fn a_host_that_is_slower_or_faster_than_before_is_believed_soon() {
+    for real in all() {
+        let course = real.course();
+        for by in [0.3, 0.5, 1.5, 2.0] {
+            let what = format!("{}, times {by}", real.about);
+            is_honest(&history(std::slice::from_ref(&course)), &stretched(&course, by), &what);
         }
     }
 }
@@ -124,13 +137,17 @@ fn a_host_that_is_slower_or_faster_than_all_is_believed_soon() {
 #[test]
 fn a_host_that_becomes_busy_is_believed_soon() {
     for real in all() {
-        let typical = real.course();
-        let busy_from = typical.seconds / 2.0;
+        let course = real.course();
+        let busy_from = course.seconds / 2.0;
         let later = |at: f64| at + 2.0 * (at - busy_from).max(0.0);
-        let mut busy = typical.clone();
-        busy.seconds = later(typical.seconds);
+        let mut busy = course.clone();
+        busy.seconds = later(course.seconds);
         busy.marks.iter_mut().for_each(|mark| mark.at = later(mark.at));
-        let (wrong, at) = worst(&typical, &busy, later(0.7 * typical.seconds));
+        let (wrong, at) = worst(
+            &history(std::slice::from_ref(&course)),
+            &busy,
+            later(0.7 * course.seconds),
+        );
         println!("{}, busy: {:+.0} % after {at} s", real.about, 100.0 * wrong);
         assert!(
             wrong.abs() <= HONEST,
