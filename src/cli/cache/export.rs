@@ -31,7 +31,7 @@ pub struct Args {
     /// Carry the memory that docker and account keep, too: the stage that follows goes on from it instead of booting, if QEMU
     /// and the processor are the same there. It is about half of the file
     #[arg(long)]
-    pub memory: bool,
+    pub with_memory: bool,
     /// Replace what is there
     #[arg(short, long)]
     pub force: bool,
@@ -75,7 +75,7 @@ impl Args {
         let wanted = Sending {
             layer: &layer,
             store: &store,
-            memory: self.memory,
+            memory: self.with_memory,
             release: pipeline::release_of(&config, &app.paths, &digest)?,
             paths: &app.paths,
             events: &app.events,
