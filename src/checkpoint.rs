@@ -15,6 +15,7 @@
 //! The same stage made twice gives the same key but other bytes, on which an overlay of the first would be rubbish. So
 //! every making has an identifier, and what lies on a layer names that too.
 
+mod arriving;
 mod check;
 mod digest;
 mod keep;

@@ -20,8 +20,7 @@ use fs_err as fs;
 use serde::Serialize;
 
 pub use self::format::Format;
-use self::place::Place;
-pub use self::place::is_partial;
+pub use self::place::{Place, is_partial};
 pub use self::reference::image as image_name;
 pub use self::source::Source;
 use self::stream::Told;

@@ -9,6 +9,7 @@
 //!
 //! The folder is 0700 and everything in it 0600.
 
+mod carry;
 mod make;
 mod secret;
 

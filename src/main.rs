@@ -1,5 +1,6 @@
 //! `provision`: one command from a Debian ISO and a project folder to a running, verified virtual machine.
 
+mod archive;
 mod cancel;
 mod changes;
 mod checkpoint;

@@ -5,8 +5,10 @@
 //! a checksum that the user gave, or nothing but the user's word for a local file. Whatever it is, an ISO is hashed
 //! each time before it is used.
 
+mod carry;
 mod digest;
 mod download;
+mod foresee;
 mod http;
 pub mod iso;
 mod local;
@@ -28,7 +30,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
+pub use carry::{is_name_of_release, release_of, take_release};
 pub use digest::Digest;
+pub use foresee::foresee;
 pub use release::Release;
 pub use remaster::BootFiles;
 pub use signature::fingerprints;

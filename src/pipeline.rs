@@ -3,14 +3,17 @@
 mod failed;
 mod fetch;
 mod inputs;
+mod iso;
 mod kept;
 mod layers;
 mod needs;
 mod place;
+mod portable;
 
 pub use fetch::fetch;
 pub use inputs::{Materials, Parts, first_unknown, plan_offline};
 pub use kept::missing;
+pub use portable::{Portable, portable, release_of};
 
 use std::time::Instant;
 
@@ -211,7 +214,7 @@ impl Run<'_> {
     }
 
     fn whole(&mut self, parts: Parts) -> Result<()> {
-        let iso = parts.iso(self.creation, self.pinned_iso().as_deref())?;
+        let iso = self.iso(&parts)?;
         let materials = Materials { iso, parts };
         self.plan = self.plan(&materials)?;
         let clean = self.clean()?;

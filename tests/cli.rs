@@ -10,6 +10,8 @@
 )]
 
 mod cli {
+    mod carry;
+    mod ci;
     mod doctor;
     mod faults;
     mod gc;

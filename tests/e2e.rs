@@ -66,6 +66,8 @@ mod e2e {
         machine::survives_a_restart(&world);
         world.step("the cache is in order");
         store::is_in_order(&world);
+        world.step("another host takes a checkpoint as a file and goes on from there");
+        store::is_carried_to_another_host(&world);
         world.step("two creates of one machine at once: the second is refused");
         machine::is_made_by_one_at_a_time(&world);
         world.step("a failing make keeps the machine and leaves a bundle");

@@ -23,6 +23,8 @@ pub struct Making<'a> {
     pub disk: &'a Path,
     /// Files that are kept beside the disk, under their own names.
     pub beside: &'a [&'a Path],
+    /// Whether the disk comes from another store and names what it lies on as it is named in every store.
+    pub arrives: bool,
 }
 
 impl Store {
@@ -33,6 +35,7 @@ impl Store {
             hypervisor,
             disk,
             beside: &[],
+            arrives: false,
         };
         self.commit_all(making, manifest)
     }
@@ -58,7 +61,7 @@ impl Store {
     }
 
     /// A path in the folder of layers at which nothing is.
-    fn unused(&self, prefix: &str) -> PathBuf {
+    pub(super) fn unused(&self, prefix: &str) -> PathBuf {
         self.layers
             .join(format!("{prefix}{}", hex::encode(rand::random::<[u8; 8]>())))
     }
@@ -68,7 +71,7 @@ impl Store {
         let changes = &*self.changes;
         changes.make_dir(new)?;
         let driver = making.hypervisor.driver();
-        let parent = manifest.parent.as_ref();
+        let parent = manifest.parent.as_ref().filter(|_| !making.arrives);
         let parent = parent.map(|parent| Path::new("..").join(parent.key.as_str()));
         let name = format!("{}-{}", manifest.stage, manifest.base.key.short());
         driver.keep(changes, making.disk, &driver.disk_in(new), &name, parent.as_deref())?;

@@ -2,6 +2,9 @@
 
 mod check;
 mod contents;
+mod export;
+mod import;
+mod key;
 mod others;
 mod prune;
 mod tree;
@@ -36,10 +39,25 @@ pub enum Action {
     ///
     /// A damaged one is set aside, and the next `create` builds it again.
     Check,
+    /// Print a key under which a CI keeps the checkpoint of this configuration
+    ///
+    /// It changes with whatever the checkpoint is made from, and is the same on every host, also before anything was made
+    /// there: the current point release is asked for where it is not known. Nothing is downloaded but the mirror's signed list.
+    /// What `.env` files, the folder of secrets and a proxy's password hold does not count, as a key is no secret.
+    Key(key::Args),
+    /// Write a checkpoint with all that it needs to one file, for another host or a CI's cache
+    ///
+    /// The file holds the layers with what they lie on and the keys that open them, so keep it as you would keep keys. The ISO
+    /// is not in it and not needed: only the stage install reads that.
+    Export(export::Args),
+    /// Put a checkpoint that `cache export` has written into the cache
+    ///
+    /// Nothing of it is there before all of it is known to be whole. What is here already stays as it is.
+    Import(import::Args),
 }
 
 impl Args {
-    /// Lists, prunes or checks the cache.
+    /// Lists, prunes or checks the cache, or carries a part of it.
     ///
     /// # Errors
     /// When the cache cannot be read, something cannot be removed, or a checkpoint is damaged.
@@ -51,6 +69,9 @@ impl Args {
             }
             Action::Prune(args) => args.run(app),
             Action::Check => check::run(app),
+            Action::Key(args) => args.run(app),
+            Action::Export(args) => args.run(app),
+            Action::Import(args) => args.run(app),
         }
     }
 }

@@ -7,6 +7,7 @@ use super::{App, Settings};
 use crate::checkpoint::Store;
 use crate::event::Stage;
 use crate::instance::Instance;
+use crate::key::Inputs;
 use crate::pipeline::{self, Parts};
 use crate::plan::making::Makings;
 use crate::plan::{Plan, Standing};
@@ -44,6 +45,9 @@ struct Line {
     cached: bool,
     /// Why it runs; empty if it does not.
     reason: String,
+    /// What its key was made from, for a program: a name and a digest or plain value each.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    inputs: Option<Inputs>,
 }
 
 impl Output for Shown {
@@ -64,6 +68,7 @@ impl Line {
             key: None,
             cached: false,
             reason: reason.to_owned(),
+            inputs: None,
         }
     }
 
@@ -137,6 +142,7 @@ fn lines(plan: Option<&Plan>, store: &Store, unknown: Option<Stage>) -> Result<V
                 key: is_known.then(|| planned.key.to_string()),
                 cached: standing == Standing::Cached,
                 reason: standing.reason().to_owned(),
+                inputs: is_known.then(|| planned.inputs.clone()),
             });
         }
     } else {

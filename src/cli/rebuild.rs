@@ -37,7 +37,8 @@ pub struct Args {
     pub settings: Settings,
 }
 
-fn stage() -> impl clap::builder::TypedValueParser<Value = Stage> {
+/// A stage that leaves a checkpoint.
+pub fn stage() -> impl clap::builder::TypedValueParser<Value = Stage> {
     let names = PossibleValuesParser::new(STAGES.map(Stage::name));
     names.try_map(|name| {
         STAGES

@@ -55,7 +55,7 @@ impl Place {
         };
         if !folder.is_dir() {
             let message = format!("there is no folder {}", folder.display());
-            bail!(Fault::new(Cause::Usage, message).hint("make it, or choose another `--output`"));
+            bail!(Fault::new(Cause::Usage, message).hint("make it, or name another place"));
         }
         refuse_own(folder, own)?;
         // Before anything is made beside it, and again once nobody else writes there.
@@ -71,7 +71,7 @@ impl Place {
         let lock = Lock::try_take(&work.join(LOCK))?;
         let lock = lock.with_context(|| {
             Fault::new(Cause::Busy, format!("another export writes {}", target.display()))
-                .hint("wait for it to end, or choose another `--output`")
+                .hint("wait for it to end, or name another place")
         })?;
         let place = Self {
             target,
@@ -82,6 +82,14 @@ impl Place {
         place.sweep()?;
         refuse_what_is_there(&place.target, format, force)?;
         Ok(place)
+    }
+
+    /// Takes the place `target` for a plain file.
+    ///
+    /// # Errors
+    /// Those of [`Place::take`].
+    pub fn take_file(target: &Path, force: bool, own: &[&Path]) -> Result<Self> {
+        Self::take(target, Format::Raw, force, own)
     }
 
     /// Removes what an export left that was killed.

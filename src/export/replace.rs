@@ -21,7 +21,7 @@ pub fn refuse_own(folder: &Path, own: &[&Path]) -> Result<()> {
         return Ok(());
     };
     let message = format!("{} is this program's own: no image is written there", own.display());
-    bail!(Fault::new(Cause::Usage, message).hint("`--output` names another place"))
+    bail!(Fault::new(Cause::Usage, message).hint("name another place"))
 }
 
 /// Refuses what `--force` was not given for, and what nobody means by it: devices, links, folders of other things.
@@ -41,11 +41,11 @@ pub fn refuse_what_is_there(target: &Path, format: Format, force: bool) -> Resul
         };
         if let Some(what) = what {
             let message = format!("{} is {what}: it is not replaced", path.display());
-            bail!(Fault::new(Cause::Usage, message).hint("`--output` names another place"));
+            bail!(Fault::new(Cause::Usage, message).hint("name another place"));
         }
         if !force {
             let message = format!("{} is there already", path.display());
-            bail!(Fault::new(Cause::Usage, message).hint("`--force` replaces it; `--output` names another place"));
+            bail!(Fault::new(Cause::Usage, message).hint("`--force` replaces it; or name another place"));
         }
     }
     Ok(())

@@ -72,6 +72,14 @@ impl Identity {
     }
 
     fn write(&self, dir: &Path) -> Result<()> {
+        for (name, content) in self.files() {
+            write_private(&dir.join(name), content.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// The files that it is in a folder, by name.
+    pub(super) fn files(&self) -> Vec<(&'static str, String)> {
         let known_hosts = format!("{HOST_KEY_ALIAS} {}\n", self.host.public);
         let mut files = vec![
             (PRIVATE_KEY, self.user.private.expose().to_owned()),
@@ -84,14 +92,11 @@ impl Identity {
             files.push((PASSWORD, format!("{}\n", clear.expose())));
             files.push((PASSWORD_HASH, format!("{}\n", hash.expose())));
         }
-        for (name, content) in files {
-            write_private(&dir.join(name), content.as_bytes())?;
-        }
-        Ok(())
+        files
     }
 }
 
-fn write_private(path: &Path, content: &[u8]) -> Result<()> {
+pub(super) fn write_private(path: &Path, content: &[u8]) -> Result<()> {
     use std::io::Write as _;
     let mut file = fs::OpenOptions::new()
         .write(true)

@@ -284,6 +284,17 @@ pub trait Driver: Sync {
     /// How much a disk takes on the host's, in bytes.
     fn size(&self, disk: &Path) -> u64;
 
+    /// The names of the files that its checkpoints consist of, the disk's first, where they may be carried to another
+    /// host as they are.
+    fn portable(&self) -> Option<&'static [&'static str]>;
+
+    /// Refuses the disk of a checkpoint from another host that would have another file of this one read than the disk of
+    /// the checkpoint under it. `parent` is the folder of that, relative to that in which the disk will lie.
+    ///
+    /// # Errors
+    /// A [`crate::fault::Cause::Verification`] fault that says what is wrong with it.
+    fn vet(&self, disk: &Path, parent: Option<&Path>) -> Result<()>;
+
     /// A disk as one qcow2 file that holds or names all of it; a copy is made in the folder `scratch`, if need be.
     ///
     /// # Errors

@@ -17,6 +17,7 @@ mod qmp;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod vet;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -45,8 +45,8 @@ impl Resolved {
 
 /// What is kept: the signed list itself, so that it can be verified again.
 #[derive(Debug, Serialize, Deserialize)]
-struct Kept {
-    at: u64,
+pub(super) struct Kept {
+    pub(super) at: u64,
     directory: String,
     sums: String,
     signature: String,
@@ -135,7 +135,7 @@ fn worse(before: Option<anyhow::Error>, now: anyhow::Error) -> anyhow::Error {
 }
 
 /// One file for each definition and key, so that none speaks for another.
-fn file_of(release: &Release, key: &[u8], cache: &Path) -> PathBuf {
+pub(super) fn file_of(release: &Release, key: &[u8], cache: &Path) -> PathBuf {
     let mut hash = Sha256::new();
     for text in release
         .directories
@@ -147,7 +147,12 @@ fn file_of(release: &Release, key: &[u8], cache: &Path) -> PathBuf {
     }
     hash.update(key);
     let name = hex::encode(&hash.finalize()[..16]);
-    cache.join("resolved").join(format!("{name}.json"))
+    folder(cache).join(format!("{name}.json"))
+}
+
+/// Where they lie.
+pub(super) fn folder(cache: &Path) -> PathBuf {
+    cache.join("resolved")
 }
 
 /// Seconds since 1970.

@@ -126,6 +126,23 @@ impl Supply<'_> {
         })
     }
 
+    /// Which ISO is the current one of the release, whether it is on this host or not.
+    pub fn current(&self, request: &Request) -> Result<Resolved> {
+        match resolution::kept(request.release, request.key, self.cache) {
+            Some(kept) if self.offline || (kept.is_fresh() && !request.refresh) => Ok(kept),
+            None if self.offline => Err(not_here("the ISO")),
+            kept => self.resolve(request).or_else(|error| {
+                let offline = Fault::of(&error).is_some_and(|fault| fault.cause == Cause::Network);
+                let kept = kept.filter(|_| offline).ok_or(error)?;
+                let name = &kept.chosen.name;
+                self.events.warn(format!(
+                    "no mirror answers; {name} is taken, though there may be a newer one"
+                ));
+                Ok(kept)
+            }),
+        }
+    }
+
     fn resolve(&self, request: &Request) -> Result<Resolved> {
         let Request { release, key, .. } = *request;
         resolution::resolve(release, key, self.cache, &self.http()?, self.events)

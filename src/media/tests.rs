@@ -3,6 +3,7 @@
 mod cache;
 mod choice;
 mod faults;
+mod foresee;
 mod processes;
 mod proxies;
 mod speed;

@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::event::{Event, Stage};
 use crate::guest::{Definition, InstallRecipe};
 use crate::identity::Identity;
+use crate::key::Inputs;
 use crate::machine::driver::Features;
 use crate::media::{self, Iso, Request};
 use crate::paths::Paths;
@@ -70,7 +71,7 @@ impl Parts {
         Self::with_keys(config, paths, None, Identity::load_or_imagine)
     }
 
-    fn with_keys(
+    pub(super) fn with_keys(
         config: &Config,
         paths: &Paths,
         lock: Option<&Lock>,
@@ -159,10 +160,24 @@ impl Parts {
         makings: &Makings<'_>,
         cancel: &Cancel,
     ) -> Result<Plan> {
+        let stages = self.stages(config, features, iso_digest, cancel)?;
+        Ok(Plan::choose(stages, |stage, parent, inputs| {
+            makings.choose(stage, parent, &inputs)
+        }))
+    }
+
+    /// What each stage reads, for the ISO of that digest.
+    pub(super) fn stages(
+        &self,
+        config: &Config,
+        features: Features,
+        iso_digest: &str,
+        cancel: &Cancel,
+    ) -> Result<[(Stage, Inputs); 4]> {
         let disk_gib = config.machine.disk_gib;
         let installer = stage::install::installer(config.machine.installer, features)?;
         let secret = self.builder.keyed_hash_key();
-        let stages = [
+        Ok([
             (
                 Stage::Install,
                 stage::install::inputs(&self.recipe, iso_digest, disk_gib, installer, features),
@@ -173,10 +188,7 @@ impl Parts {
                 Stage::Project,
                 self.project.inputs(&secret, cancel).context("reading the project")?,
             ),
-        ];
-        Ok(Plan::choose(stages, |stage, parent, inputs| {
-            makings.choose(stage, parent, &inputs)
-        }))
+        ])
     }
 }
 

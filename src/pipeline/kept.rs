@@ -50,8 +50,8 @@ pub fn missing(
     let mut missing = Missing::default();
     let needs = Needs::new(config, parts, &paths.cache);
     let known = media::cached(&parts.request(config, false, true, pinned), &paths.isos())?;
-    let stages = match known {
-        Some(known) if known.path.is_some() => {
+    let stages = match &known {
+        Some(known) => {
             let plan = parts.plan(config, features, &known.digest.to_string(), makings, cancel)?;
             let standing = plan.standing(&checkpoint::Store::open(&paths.cache)?)?;
             let runs = plan
@@ -61,14 +61,16 @@ pub fn missing(
                 .filter(|(_, standing)| *standing != Standing::Cached);
             runs.map(|(planned, _)| planned.stage).collect()
         }
-        known => {
-            missing.things.push(match known {
-                Some(known) => format!("the ISO {}", known.name),
-                None => format!("the ISO of {}", config.guest),
-            });
-            Stage::ALL.to_vec()
-        }
+        None => Stage::ALL.to_vec(),
     };
+    match known {
+        // Only the stage install reads it.
+        Some(known) if known.path.is_none() && stages.contains(&Stage::Install) => {
+            missing.things.push(format!("the ISO {}", known.name));
+        }
+        Some(_) => {}
+        None => missing.things.push(format!("the ISO of {}", config.guest)),
+    }
     for stage in stages {
         if let Some(receipt) = needs.receipt(stage)? {
             let clock = match dates::clock(&needs.kept, &receipt, needs.expires(stage), Timestamp::now()) {

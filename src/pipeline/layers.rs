@@ -103,6 +103,7 @@ impl Run<'_> {
             hypervisor,
             disk: &work.disk,
             beside: &memory.iter().map(PathBuf::as_path).collect::<Vec<_>>(),
+            arrives: false,
         };
         let layer = self.store.commit_all(making, &manifest)?;
         fs::remove_dir_all(&work.dir)?;

@@ -145,6 +145,7 @@ impl World {
             hypervisor: Hypervisor::Qemu,
             disk: &disk,
             beside: &[&memory],
+            arrives: false,
         };
         let layer = store.commit_all(making, &manifest)?;
         locked(&self.truth).reported.insert(place, layer.manifest.base);

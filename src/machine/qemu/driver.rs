@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use fs_err as fs;
 
 use super::convert::ImageFormat;
-use super::{disks, examine, image, memory, moments};
+use super::{disks, examine, image, memory, moments, vet};
 use crate::cancel::Cancel;
 use crate::changes::Changes;
 use crate::machine::driver::{self, Features, Home, Moment};
@@ -101,6 +101,14 @@ impl driver::Driver for Driver {
         use std::os::unix::fs::MetadataExt as _;
         // st_blocks counts units of 512 bytes whatever the file system (stat(3type)).
         fs::metadata(disk).map_or(0, |data| data.blocks() * 512)
+    }
+
+    fn portable(&self) -> Option<&'static [&'static str]> {
+        Some(&[DISK, driver::MEMORY, memory::MANIFEST])
+    }
+
+    fn vet(&self, disk: &Path, parent: Option<&Path>) -> Result<()> {
+        vet::disk(disk, parent.map(|parent| parent.join(DISK)).as_deref())
     }
 
     fn as_qcow2(&self, disk: &Path, _: &Path) -> Result<PathBuf> {

@@ -20,7 +20,8 @@ use crate::machine::accelerator::Accelerator;
 use crate::machine::driver::MEMORY;
 use crate::machine::{Boot, Durability, StaleMemory};
 
-const MANIFEST: &str = "memory.json";
+/// What is known of a kept memory; written last.
+pub const MANIFEST: &str = "memory.json";
 
 /// What the machine of a run folder was started as.
 const HARDWARE: &str = "hardware.json";

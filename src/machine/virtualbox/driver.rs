@@ -11,6 +11,7 @@ use super::vboxmanage::VBoxManage;
 use super::{disks, examine, known, lost, moments, moving};
 use crate::cancel::Cancel;
 use crate::changes::Changes;
+use crate::fault::{Cause, Fault};
 use crate::host;
 use crate::machine::driver::{self, Features, Home, Moment};
 use crate::machine::qemu::convert::{self, Conversion, ImageFormat};
@@ -120,6 +121,16 @@ impl driver::Driver for Driver {
 
     fn size(&self, disk: &Path) -> u64 {
         disks::size(disk)
+    }
+
+    /// Its checkpoints are machines in the lists of this host's program, linked clones of one another by identifiers.
+    fn portable(&self) -> Option<&'static [&'static str]> {
+        None
+    }
+
+    fn vet(&self, disk: &Path, _: Option<&Path>) -> Result<()> {
+        let message = format!("{} is no disk that can be carried here", disk.display());
+        Err(Fault::new(Cause::Verification, message).into())
     }
 
     fn as_qcow2(&self, disk: &Path, scratch: &Path) -> Result<PathBuf> {

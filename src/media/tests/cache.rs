@@ -43,7 +43,7 @@ fn a_newer_release_is_taken_when_asked_to_refresh() {
 }
 
 /// Makes the kept resolution look `hours` old.
-fn age(world: &World, hours: u64) {
+pub fn age(world: &World, hours: u64) {
     for entry in fs::read_dir(world.cache().join("resolved")).unwrap() {
         let path = entry.unwrap().path();
         let mut kept: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
