@@ -31,6 +31,8 @@ pub struct Sending<'a> {
     pub layer: &'a Layer,
     /// Where it lies.
     pub store: &'a Store,
+    /// Whether kept memories are carried, too: large, and of use only to the same QEMU on the same processor.
+    pub memory: bool,
     /// Name and content of the signed list that says which ISO is meant.
     pub release: Option<(String, Vec<u8>)>,
     /// Where things are kept.
@@ -114,6 +116,7 @@ impl<'a> Packing<'a> {
                  --checkpoint` writes this one as an image"
             ));
         };
+        let names = if wanted.memory { names } else { &names[..1] };
         let mut chain = wanted.store.chain(&wanted.layer.manifest.base);
         chain.reverse();
         let layers = chain
@@ -233,8 +236,10 @@ fn packed(layer: &Layer, names: &[&str]) -> Result<Packed> {
             data,
         })
     });
+    let mut manifest = layer.manifest.clone();
+    manifest.digests.retain(|name, _| names.contains(&name.as_str()));
     Ok(Packed {
-        manifest: layer.manifest.clone(),
+        manifest,
         files: files.collect::<Result<_>>()?,
     })
 }

@@ -120,6 +120,7 @@ impl Host {
         Sending {
             layer,
             store: &self.store,
+            memory: true,
             release: None,
             paths: &self.paths,
             events,

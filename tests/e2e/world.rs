@@ -125,7 +125,8 @@ impl World {
     pub fn own_layers(&self) -> BTreeMap<String, String> {
         let manifest = self.json(&["status", "--manifest"]);
         let made = manifest["stages"].as_array().unwrap().iter();
-        made.map(|made| (made["key"].to_string(), made["id"].to_string())).collect()
+        made.map(|made| (made["key"].to_string(), made["id"].to_string()))
+            .collect()
     }
 
     /// The checkpoints in the cache: for each key which making of it is there.

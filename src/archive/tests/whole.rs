@@ -78,6 +78,27 @@ fn members_come_in_order_and_holes_do_not_come() {
 }
 
 #[test]
+fn memories_stay_here_unless_they_are_wanted() {
+    let (from, layers) = Host::with_all();
+    let (events, cancel) = (Events::ignore(), Cancel::default());
+    let sending = Sending {
+        memory: false,
+        ..from.sending(&layers[3], &events, &cancel)
+    };
+    let mut archive = Vec::new();
+    send(&sending, &mut archive).unwrap();
+    assert!(members(&archive).iter().all(|member| !member.name().contains("memory")));
+    let to = Host::new();
+    to.receive(&archive).unwrap();
+    let docker = to.store.get(&layers[1].manifest.base.key).unwrap();
+    assert!(docker.memory().is_none() && layers[1].memory().is_some());
+    assert_eq!(docker.manifest.digests.len(), 1);
+    assert!(to.store.examine(&docker, &cancel).unwrap().is_empty());
+    // It is the same making: what lies on it fits.
+    assert_eq!(to.receive(&from.send(&layers[3]).unwrap()).unwrap(), [State::There; 4]);
+}
+
+#[test]
 fn how_far_it_is_is_told_in_bytes() {
     let (from, layers) = Host::with_all();
     let last = |told: &std::sync::Mutex<Vec<Event>>| {

@@ -28,6 +28,10 @@ pub struct Args {
     /// Whose checkpoint: install, docker, account or project
     #[arg(long, value_name = "STAGE", value_parser = rebuild::stage(), default_value = Stage::Docker.name())]
     pub stage: Stage,
+    /// Carry the memory that docker and account keep, too: the stage that follows goes on from it instead of booting, if QEMU
+    /// and the processor are the same there. It is about half of the file
+    #[arg(long)]
+    pub with_memory: bool,
     /// Replace what is there
     #[arg(short, long)]
     pub force: bool,
@@ -71,6 +75,7 @@ impl Args {
         let wanted = Sending {
             layer: &layer,
             store: &store,
+            memory: self.with_memory,
             release: pipeline::release_of(&config, &app.paths, &digest)?,
             paths: &app.paths,
             events: &app.events,
