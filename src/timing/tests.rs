@@ -6,7 +6,9 @@ mod trace;
 
 use super::run::Run;
 use super::*;
+use crate::checkpoint::{Layer, Manifest};
 use crate::event::{Event, Forecast, Stage, Stream, Unit};
+use crate::key::{Inputs, Key};
 
 /// The beginning of a stage.
 fn started(stage: Stage) -> Event {
@@ -275,4 +277,56 @@ fn verifying_a_running_machine_is_not_what_is_typical() {
     };
     assert_eq!(verify(true), (true, true, 1));
     assert_eq!(verify(false), (false, false, 0));
+}
+
+/// A checkpoint of `stage` that took ninety seconds, with one part.
+fn layer(stage: Stage) -> Layer {
+    let inputs = Inputs::new();
+    let key = Key::derive(stage, None, &inputs);
+    let all = Part {
+        name: "boot".to_owned(),
+        seconds: 90.0,
+    };
+    Layer {
+        manifest: Manifest {
+            parts: vec![all],
+            ..Manifest::new(stage, key, None, inputs, 90.0)
+        },
+        disk: "nowhere".into(),
+    }
+}
+
+#[test]
+fn what_a_run_took_from_the_cache_tells_what_it_took_when_it_was_made() {
+    let layers = [Stage::Account, Stage::Docker, Stage::Install].map(layer);
+    let base = layers[0].manifest.base.clone();
+    let timings = Timings::new(&run(), 600.0, jiff::Timestamp::UNIX_EPOCH, &base, &layers);
+    let shown = timings
+        .stages
+        .iter()
+        .map(|time| (time.stage, time.cached, time.seconds));
+    assert_eq!(
+        shown.collect::<Vec<_>>(),
+        [
+            (Stage::Media, false, 1.5),
+            (Stage::Install, false, 400.0),
+            (Stage::Docker, false, 156.0),
+            (Stage::Account, true, 90.0),
+            (Stage::Project, false, 39.0),
+        ]
+    );
+    assert_eq!(timings.stages[3].parts, layers[0].manifest.parts);
+    assert_eq!(timings.stages[3].made, layers[0].manifest.made);
+    for stage in &timings.stages {
+        let sum: f64 = stage.parts.iter().map(|part| part.seconds).sum();
+        assert!((sum - stage.seconds).abs() < 1e-9, "{stage:?}");
+    }
+    let text = serde_json::to_string(&timings).unwrap();
+    assert_eq!(serde_json::from_str::<Timings>(&text).unwrap(), timings);
+    // Where only the checkpoints are known, in order.
+    let known = Timings::of_layers(&layers).unwrap();
+    let stages: Vec<Stage> = known.stages.iter().map(|time| time.stage).collect();
+    assert_eq!(stages, [Stage::Install, Stage::Docker, Stage::Account]);
+    assert!(known.stages.iter().all(|time| time.cached) && known.ended.is_none());
+    assert_eq!(Timings::of_layers(&[]), None);
 }

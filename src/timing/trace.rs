@@ -75,8 +75,9 @@ impl Trace {
             )
             .hint("`--trace FILE` names a file in a folder that is there and yours")
         };
-        if file.is_dir() {
-            return Err(wrong("it is a folder".to_owned()).into());
+        // A device would be replaced by a file.
+        if file.exists() && !file.is_file() {
+            return Err(wrong("it is no file".to_owned()).into());
         }
         tempfile::NamedTempFile::new_in(folder).map_err(|error| wrong(error.to_string()))?;
         Ok(file.to_owned())

@@ -1,4 +1,5 @@
 use std::fs;
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -98,7 +99,12 @@ fn a_trace_replaces_its_file_at_once() {
 #[test]
 fn where_no_trace_can_be_is_said_before_the_run() {
     let folder = tempfile::tempdir().unwrap();
-    for file in [folder.path().join("nowhere/trace.json"), folder.path().to_owned()] {
+    let device = Path::new("/dev/null").to_owned();
+    for file in [
+        folder.path().join("nowhere/trace.json"),
+        folder.path().to_owned(),
+        device,
+    ] {
         let error = Trace::place(&file).unwrap_err();
         assert_eq!(Fault::of(&error).unwrap().cause, Cause::Usage, "{error:#}");
     }
