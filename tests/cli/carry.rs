@@ -324,9 +324,9 @@ fn a_killed_import_leaves_nothing_that_the_next_does_not_sweep() {
     let file = hosts.path("all.provision");
     hosts.text("a", &["cache", "export", "--stage", "project", file.to_str().unwrap()]);
     let bytes = fs::read(&file).unwrap();
-    for part in [bytes.len() / 3, bytes.len() / 2, bytes.len() - 1] {
+    for (host, part) in [("b", bytes.len() / 3), ("d", bytes.len() / 2), ("e", bytes.len() - 1)] {
         let mut import = hosts
-            .command("b", &["cache", "import", "-"])
+            .command(host, &["cache", "import", "-"])
             .stdin(Stdio::piped())
             .spawn()
             .unwrap();
@@ -334,17 +334,18 @@ fn a_killed_import_leaves_nothing_that_the_next_does_not_sweep() {
         pipe.write_all(&bytes[..part]).unwrap();
         // It waits for more in the middle of its work.
         eventually("something is unpacked", || {
-            fs::read_dir(hosts.layers("b")).is_ok_and(|entries| entries.flatten().any(|entry| entry.path().is_dir()))
+            let entries = fs::read_dir(hosts.layers(host));
+            entries.is_ok_and(|entries| entries.flatten().any(|entry| entry.path().is_dir()))
         });
         import.kill().unwrap();
         import.wait().unwrap();
         drop(pipe);
-        assert!(hosts.cached("b").is_empty());
+        assert!(hosts.cached(host).is_empty());
+        hosts.text(host, &["cache", "import", file.to_str().unwrap()]);
+        let left = hosts.text(host, &["gc", "--dry-run"]);
+        assert!(left.contains("left nothing"), "{left}");
+        assert_eq!(hosts.cached(host), ["install", "docker", "account", "project"]);
     }
-    hosts.text("b", &["cache", "import", file.to_str().unwrap()]);
-    let left = hosts.text("b", &["gc", "--dry-run"]);
-    assert!(left.contains("left nothing"), "{left}");
-    assert_eq!(hosts.cached("b"), ["install", "docker", "account", "project"]);
     // An interruption is told as one.
     let mut import = hosts
         .command("c", &["cache", "import", "-"])

@@ -47,7 +47,7 @@ pub fn is_carried_to_another_host(world: &World) {
     // A fresh host looks for it under the key under which this one would keep it.
     assert_eq!(says(&["cache", "key"]), world.text(&["cache", "key"]));
     let start = Instant::now();
-    let told = world.json(&["cache", "export", file.to_str().unwrap()]);
+    let told = world.json(&["cache", "export", "--with-memory", file.to_str().unwrap()]);
     let exported = start.elapsed();
     let imported = says(&["cache", "import", file.to_str().unwrap()]);
     assert_eq!(imported.matches("imported").count(), 2, "{imported}");
