@@ -66,8 +66,7 @@ impl App {
         let chosen = engine::choose(program, wish, &self.paths.cache, &self.cancel)?;
         if let Some(because) = &chosen.because {
             self.events.note(format!(
-                "the processor is emulated ({because}): everything works, but slowly; a first `create` takes about \
-                 15 minutes on two cores"
+                "the processor is emulated ({because}): everything works, but slowly"
             ));
         }
         Ok(self.host_with(chosen.engine, size))
