@@ -34,9 +34,11 @@ use fs_err as fs;
 use crate::cancel::Cancel;
 use crate::changes::{Changes, Real};
 use crate::event::Stage;
+use crate::facts;
 use crate::key::{FORMAT, Key};
 use crate::lock::Lock;
 use crate::machine::driver::Hypervisor;
+use crate::media::Installed;
 
 const MANIFEST: &str = "layer.json";
 const NEW: &str = ".new-";
@@ -140,10 +142,14 @@ impl Store {
     }
 
     /// The digest of the ISO at the beginning of `base`'s chain.
-    pub fn installed_from(&self, base: &Base) -> Option<String> {
+    pub fn installed_from(&self, base: &Base) -> Option<Installed> {
         let chain = self.chain(base);
         let install = chain.iter().find(|layer| layer.manifest.stage == Stage::Install)?;
-        install.manifest.inputs.get("iso").cloned()
+        let Manifest { inputs, facts, .. } = &install.manifest;
+        Some(Installed {
+            digest: inputs.get("iso")?.clone(),
+            known: facts.iso.as_ref().map(facts::Iso::known),
+        })
     }
 
     /// A manifest that cannot be read counts as none: its layer can be made again.

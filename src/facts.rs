@@ -53,6 +53,17 @@ impl Iso {
         }
     }
 
+    /// The same as `media` has it; whether it is still on this host is another question.
+    pub fn known(&self) -> media::Known {
+        media::Known {
+            name: self.name.clone(),
+            digest: self.digest.clone(),
+            origin: self.origin.clone(),
+            fresh: true,
+            path: None,
+        }
+    }
+
     /// Why it was trusted, for a person.
     pub fn trust(&self) -> String {
         match &self.origin {

@@ -267,6 +267,7 @@ fn make(
         wish: AcceleratorChoice::default(),
         project: std::path::absolute(file).context("finding the image")?,
         disk_id: None,
+        untouched: false,
         restoring: None,
     };
     operate::choose_ports(&mut record, &operate::ports_of_others(wanted.paths, instance)?)?;

@@ -75,6 +75,9 @@ pub struct Record {
     /// What tells its disk from every other that it has had: random, as two may lie on the same checkpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk_id: Option<String>,
+    /// Whether nobody but the run that made its disk has worked in it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub untouched: bool,
     /// Whether its disk came from an image: it lies on no checkpoint, and its guest is handed this host's keys.
     #[serde(default)]
     pub imported: bool,
@@ -134,15 +137,18 @@ impl Instance {
     /// # Errors
     /// When the folder cannot be read.
     pub fn all(paths: &Paths) -> Result<Vec<Self>> {
-        if !paths.machines.exists() {
-            return Ok(Vec::new());
-        }
+        let entries = match fs::read_dir(&paths.machines) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
         let mut all = Vec::new();
-        for entry in fs::read_dir(&paths.machines)? {
+        for entry in entries {
             let name = entry?.file_name().to_string_lossy().into_owned();
             if let Ok(name) = MachineName::try_from(name) {
                 let instance = Self::new(paths, &name);
-                if instance.dir.join(RECORD).exists() {
+                // A folder that may not be looked into may be a machine's.
+                let is_closed = |error: std::io::Error| error.kind() == std::io::ErrorKind::PermissionDenied;
+                if instance.dir.join(RECORD).try_exists().unwrap_or_else(is_closed) {
                     all.push(instance);
                 }
             }

@@ -57,8 +57,8 @@ pub struct Request<'a> {
     pub key: &'a [u8],
     /// The user's own choice in its place.
     pub choice: Option<&'a IsoChoice>,
-    /// The digest of the one that is taken, while it is in the cache, in place of a newer release.
-    pub pinned: Option<&'a str>,
+    /// The one that is taken in place of a newer release: while it is in the cache, or nobody has to read it.
+    pub pinned: Option<&'a Installed>,
     /// Whether the mirror is asked for the current release even if it was asked lately.
     pub refresh: bool,
     /// Whether no server is asked at all.
@@ -107,6 +107,16 @@ pub struct Known {
     pub fresh: bool,
     /// Where it is, if it is on this host.
     pub path: Option<PathBuf>,
+}
+
+/// The ISO that a machine was installed from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Installed {
+    /// Its digest, as the stage's input has it.
+    pub digest: String,
+    /// What else is known of it, though it may have left this host; nothing where an older version of this program
+    /// installed it.
+    pub known: Option<Known>,
 }
 
 /// Gives the ISO that `request` means: from the folder `cache` if it is there and sound, else from the network.
@@ -178,6 +188,10 @@ pub fn cached(request: &Request, cache: &Path) -> Result<Option<Known>> {
                 path: Some(path),
             }));
         }
+        let known = request.pinned.and_then(|pinned| pinned.known.clone());
+        if let Some(known) = known.filter(|known| matches!(known.origin, Origin::Signed { .. })) {
+            return Ok(Some(known));
+        }
         let resolved = resolution::kept(request.release, request.key, cache);
         return Ok(resolved.map(|resolved| known_release(resolved, request.refresh, cache)));
     };
@@ -201,10 +215,10 @@ pub fn cached(request: &Request, cache: &Path) -> Result<Option<Known>> {
 
 /// The pinned ISO, if it is in the cache and was a signed release.
 fn pinned(request: &Request, cache: &Path) -> Option<CachedIso> {
-    let digest = request.pinned?;
+    let digest = &request.pinned?.digest;
     let isos = list(cache).ok()?;
     isos.into_iter()
-        .find(|iso| iso.record.digest.to_string() == digest && matches!(iso.record.origin, Origin::Signed { .. }))
+        .find(|iso| iso.record.digest.to_string() == *digest && matches!(iso.record.origin, Origin::Signed { .. }))
 }
 
 fn known_release(resolved: Resolved, refresh: bool, cache: &Path) -> Known {

@@ -136,7 +136,10 @@ fn damaged(name: &str, folder: &Path) -> Fault {
     let machine = folder.ancestors().nth(2).and_then(Path::file_name).unwrap_or_default();
     let machine = machine.to_string_lossy();
     if name.starts_with(CREATED) {
-        return fault.hint(format!("`provision rebuild --name {machine}` makes the machine clean"));
+        let folder = shlex::try_quote(&folder.to_string_lossy()).map_or_else(|_| "that folder".to_owned(), Into::into);
+        return fault.hint(format!(
+            "`rm -r {folder}` gives it up; then `provision rebuild --name {machine}` makes the machine clean"
+        ));
     }
     fault.hint(format!("`provision snapshot rm {name} --name {machine}` removes it"))
 }
@@ -398,6 +401,10 @@ pub fn remove_all(instance: &Instance) -> Result<()> {
     let moments = home(instance);
     if !moments.exists() {
         return Ok(());
+    }
+    // What is half removed must not look like a moment.
+    for (name, _) in folders(instance)?.iter().filter(|(name, _)| !is_rubbish(name)) {
+        discard(instance, name)?;
     }
     fs::remove_dir_all(moments)?;
     instance.home().sweep_moments(&[])

@@ -22,13 +22,13 @@ use anyhow::{Context as _, Result};
 use self::place::Placing;
 
 use crate::checkpoint::{Layer, Store};
-use crate::config::Config;
+use crate::config::{Config, MachineName};
 use crate::event::{Event, Stage};
 use crate::facts::{self, Provenance};
 use crate::fault::{Cause, Fault};
 use crate::instance::{self, Instance, Phase, Record};
 use crate::machine;
-use crate::media::Iso;
+use crate::media::{Installed, Iso};
 use crate::moments::{self, Kept};
 use crate::operate::{self, Started};
 use crate::paths::Paths;
@@ -107,16 +107,8 @@ pub fn create(creation: &Creation<'_>) -> Result<()> {
 fn record(creation: &Creation<'_>, instance: &Instance) -> Result<Record> {
     let Creation { config, host, .. } = creation;
     let before = instance.record()?;
-    if before.as_ref().is_some_and(|before| before.imported) {
-        return Err(Fault::new(
-            Cause::Config,
-            format!(
-                "the machine {} was imported: there is no project to make it from",
-                instance.name
-            ),
-        )
-        .hint("`provision start` starts it; choose another `--name` for a new one, or `provision destroy` it first")
-        .into());
+    if let Some(before) = &before {
+        refuse_imported(&instance.name, before)?;
     }
     // One of which nothing was made yet is nobody's.
     let before = before.filter(|before| before.layer.is_some() || before.work_layer.is_some());
@@ -147,6 +139,22 @@ fn record(creation: &Creation<'_>, instance: &Instance) -> Result<Record> {
     Ok(record)
 }
 
+/// Refuses an imported machine: there is nothing to make it from.
+///
+/// # Errors
+/// A [`Cause::Config`] fault.
+pub fn refuse_imported(name: &MachineName, record: &Record) -> Result<()> {
+    if !record.imported {
+        return Ok(());
+    }
+    Err(Fault::new(
+        Cause::Config,
+        format!("the machine {name} was imported: there is no project to make it from"),
+    )
+    .hint("`provision start` starts it; choose another `--name` for a new one, or `provision destroy` it first")
+    .into())
+}
+
 /// The record of a machine of which nothing is made yet.
 fn new_record(creation: &Creation<'_>) -> Record {
     let Creation { config, host, .. } = creation;
@@ -168,6 +176,7 @@ fn new_record(creation: &Creation<'_>) -> Record {
         wish: config.machine.accelerator,
         project: config.project.dir.clone(),
         disk_id: None,
+        untouched: false,
         restoring: None,
     }
 }
@@ -224,6 +233,8 @@ impl Run<'_> {
                 self.host().events.emit(cached(planned));
             }
             self.clear_work()?;
+            // Its user may have mended by hand what the checks found.
+            self.record.untouched = false;
             self.enter(Phase::Made)?;
         } else {
             // Sooner than after a long build.
@@ -290,9 +301,9 @@ impl Run<'_> {
         self.plan.last().is_some_and(|key| self.store.get(key).is_some())
     }
 
-    /// The digest of the ISO that the machine was installed from: as long as the user does not ask for a newer one, a
+    /// The ISO that the machine was installed from: as long as the user does not ask for a newer one, a
     /// new point release is no reason to make it anew.
-    fn pinned_iso(&self) -> Option<String> {
+    fn pinned_iso(&self) -> Option<Installed> {
         let is_same_guest = self.record.guest == self.creation.config.guest;
         let base = self.record.layer.as_ref().filter(|_| is_same_guest)?;
         self.store.installed_from(base)
@@ -429,6 +440,8 @@ impl Run<'_> {
         if let Some(kept) = clean
             && let Some(started) = moments::restore(host, &self.instance, &self.store, record, kept)?
         {
+            record.project.clone_from(&self.creation.config.project.dir);
+            self.instance.remember(record)?;
             return Ok(started);
         }
         operate::warn_of_settings_to_come(host, &self.instance, record);

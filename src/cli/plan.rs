@@ -92,12 +92,15 @@ impl Args {
         let config = app.config(&self.settings)?;
         let store = Store::at(&app.paths.cache);
         let machine = Instance::new(&app.paths, &config.name).record()?;
+        if let Some(machine) = &machine {
+            pipeline::refuse_imported(&config.name, machine)?;
+        }
         let made = machine.and_then(|record| Some((record.guest, record.layer?)));
         let pinned = made.as_ref().filter(|(guest, _)| *guest == config.guest);
         let pinned = pinned.and_then(|(_, layer)| store.installed_from(layer));
         let features = app.hypervisor(&config)?.driver().features();
         let makings = Makings::of(&store, made.as_ref().map(|(_, layer)| layer));
-        let plan = pipeline::plan_offline(&config, features, &app.paths, pinned.as_deref(), &makings, &app.cancel)?;
+        let plan = pipeline::plan_offline(&config, features, &app.paths, pinned.as_ref(), &makings, &app.cancel)?;
         let missing = self
             .offline
             .then(|| {
@@ -107,7 +110,7 @@ impl Args {
                     &app.paths,
                     features,
                     &parts,
-                    pinned.as_deref(),
+                    pinned.as_ref(),
                     &makings,
                     &app.cancel,
                 )

@@ -30,6 +30,7 @@ fn made(folder: &Path) -> Instance {
         layer: Some(Base { key, id: "00".into() }),
         work_layer: None,
         disk_id: None,
+        untouched: false,
         imported: false,
         https_port: 0,
         ssh_port: 0,

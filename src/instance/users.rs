@@ -39,7 +39,8 @@ pub(super) fn folders(cache: &Path) -> Result<BTreeSet<PathBuf>> {
     for entry in fs::read_dir(users)? {
         let file = entry?.path();
         let folder = PathBuf::from(std::ffi::OsString::from_vec(fs::read(&file)?));
-        if folder.exists() {
+        // One that may not be looked into is there.
+        if folder.try_exists().unwrap_or(true) {
             folders.insert(folder);
         } else {
             // Another process may have forgotten it just now.

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 
-use super::{CREATED, Kept, all, discard, keep_as, random_id, require_room, sweep};
+use super::{CREATED, Kept, all, discard, keep_as, random_id, require_room, restore, sweep};
 use crate::event::Stage;
 use crate::fault::{Cause, Fault};
 use crate::instance::{Instance, Record};
@@ -51,18 +51,20 @@ pub fn keep_created_anew(host: &Host, instance: &Instance, record: &Record) -> R
     keep_anew(host, instance, record).or_else(|error| told(host, error))
 }
 
-/// How `create` left the disk that the machine has, with a memory for a guest of that size.
+/// How the run that made the machine's disk left it, with a memory for a guest of that size: what another run kept may hold
+/// what its user did. One of which something is missing serves as little.
 ///
 /// # Errors
 /// When a moment cannot be read.
 pub fn created_with_memory(instance: &Instance, record: &Record, size: Size) -> Result<Option<Kept>> {
     let serves = |kept: &Kept| {
-        let was = &kept.manifest.record;
+        let Kept { manifest, .. } = kept;
         let was = Size {
-            cpus: was.cpus,
-            memory_mib: was.memory_mib,
+            cpus: manifest.record.cpus,
+            memory_mib: manifest.record.memory_mib,
         };
-        kept.is_created() && kept.manifest.memory && is_of(kept, record) && was == size
+        let is_clean = kept.is_created() && manifest.record.untouched && is_of(kept, record);
+        is_clean && manifest.memory && was == size && restore::require_whole(instance, kept).is_ok()
     };
     Ok(all(instance)?.into_iter().rfind(serves))
 }

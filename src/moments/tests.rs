@@ -57,6 +57,7 @@ impl Machine {
             wish: AcceleratorChoice::default(),
             project: "/p".into(),
             disk_id: None,
+            untouched: false,
             restoring: None,
         };
         instance.remember(&record).unwrap();
@@ -359,6 +360,7 @@ fn only_a_memory_of_this_very_machine_makes_it_clean() {
     let key = Key::derive(Stage::Project, None, &Inputs::new());
     machine.record.layer = Some(Base { key, id: "00".into() });
     machine.record.disk_id = Some("01".into());
+    machine.record.untouched = true;
     let size = |cpus| Size { cpus, memory_mib: 64 };
     let found = |machine: &Machine, size| {
         let found = created_with_memory(&machine.instance, &machine.record, size);
@@ -373,6 +375,15 @@ fn only_a_memory_of_this_very_machine_makes_it_clean() {
     assert_eq!(found(&machine, size(1)).as_deref(), Some(".created-0123"));
     assert_eq!(found(&machine, size(2)), None);
     machine.record.disk_id = Some("02".into());
+    assert_eq!(found(&machine, size(1)), None);
+    machine.record.disk_id = Some("01".into());
+    // What a later run kept may hold what the user did meanwhile.
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    std::fs::write(&manifest, text.replace("\"untouched\": true", "\"untouched\": false")).unwrap();
+    assert_eq!(found(&machine, size(1)), None);
+    std::fs::write(&manifest, text).unwrap();
+    // Where something is missing of it, the machine gets an empty disk.
+    std::fs::remove_dir_all(kept.identity()).unwrap();
     assert_eq!(found(&machine, size(1)), None);
 }
 

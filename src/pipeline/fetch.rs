@@ -42,7 +42,7 @@ pub fn fetch(creation: &Creation<'_>) -> Result<()> {
     instance.clear_work()?;
     let parts = Parts::gather(config, paths, None)?;
     let pinned = creation.pinned(&store)?;
-    let iso = parts.iso(creation, pinned.as_deref())?;
+    let iso = parts.iso(creation, pinned.as_ref())?;
     let record = new_record(creation);
     instance.remember(&record)?;
     let materials = Materials { iso, parts };
@@ -78,7 +78,7 @@ pub fn fetch(creation: &Creation<'_>) -> Result<()> {
         paths,
         host.engine.features(),
         &materials.parts,
-        pinned.as_deref(),
+        pinned.as_ref(),
         &Makings::of(&run.store, None),
         &host.cancel,
     )?;

@@ -13,7 +13,7 @@ use crate::guest::{Definition, InstallRecipe};
 use crate::identity::Identity;
 use crate::key::Inputs;
 use crate::machine::driver::Features;
-use crate::media::{self, Iso, Request};
+use crate::media::{self, Installed, Iso, Request};
 use crate::paths::Paths;
 use crate::pins::Lock;
 use crate::plan::Plan;
@@ -105,11 +105,11 @@ impl Parts {
     }
 
     /// The media stage: it runs before there is a plan, since every key follows from the ISO's digest. `pinned` is the
-    /// digest of the ISO that the machine was made from.
+    /// ISO that the machine was made from.
     ///
     /// # Errors
     /// When the ISO cannot be had.
-    pub fn iso(&self, creation: &Creation<'_>, pinned: Option<&str>) -> Result<Iso> {
+    pub fn iso(&self, creation: &Creation<'_>, pinned: Option<&Installed>) -> Result<Iso> {
         let Creation {
             config, paths, host, ..
         } = creation;
@@ -136,7 +136,7 @@ impl Parts {
         config: &'a Config,
         refresh: bool,
         offline: bool,
-        pinned: Option<&'a str>,
+        pinned: Option<&'a Installed>,
     ) -> Request<'a> {
         Request {
             release: &self.definition.iso,
@@ -201,7 +201,7 @@ pub fn first_unknown(config: &Config, paths: &Paths) -> Option<Stage> {
     (!paths.identity(config.login.as_str()).exists()).then_some(Stage::Account)
 }
 
-/// The plan as far as it is known without a network: `None` while the ISO is not. `pinned` is the digest of the ISO
+/// The plan as far as it is known without a network: `None` while the ISO is not. `pinned` is the ISO
 /// that the machine was made from.
 ///
 /// # Errors
@@ -210,7 +210,7 @@ pub fn plan_offline(
     config: &Config,
     features: Features,
     paths: &Paths,
-    pinned: Option<&str>,
+    pinned: Option<&Installed>,
     makings: &Makings<'_>,
     cancel: &Cancel,
 ) -> Result<Option<Plan>> {

@@ -6,21 +6,21 @@ use anyhow::Result;
 use super::{Creation, Parts, Run};
 use crate::event::{Event, Stage};
 use crate::facts;
-use crate::media::{self, Iso, Known};
+use crate::media::{self, Installed, Iso, Known};
 use crate::pins::Lock;
 
 impl Run<'_> {
     /// The ISO, verified; one that nothing will read is only known by its digest.
     pub(super) fn iso(&self, parts: &Parts) -> Result<Iso> {
         let pinned = self.pinned_iso();
-        match self.needless(parts, pinned.as_deref())? {
+        match self.needless(parts, pinned.as_ref())? {
             Some(known) => Ok(self.tell_needless(known)),
-            None => parts.iso(self.creation, pinned.as_deref()),
+            None => parts.iso(self.creation, pinned.as_ref()),
         }
     }
 
     /// What is known of an ISO that is not on this host, and that no stage of this run will read.
-    fn needless(&self, parts: &Parts, pinned: Option<&str>) -> Result<Option<Known>> {
+    fn needless(&self, parts: &Parts, pinned: Option<&Installed>) -> Result<Option<Known>> {
         let Creation {
             config, paths, host, ..
         } = self.creation;

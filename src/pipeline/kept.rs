@@ -16,7 +16,7 @@ use crate::kept::dates::{self, Clock};
 use crate::kept::need::Receipt;
 use crate::kept::{Keeper, Past};
 use crate::machine::driver::Features;
-use crate::media;
+use crate::media::{self, Installed};
 use crate::paths::Paths;
 use crate::plan::Standing;
 use crate::plan::making::Makings;
@@ -43,7 +43,7 @@ pub fn missing(
     paths: &Paths,
     features: Features,
     parts: &Parts,
-    pinned: Option<&str>,
+    pinned: Option<&Installed>,
     makings: &Makings<'_>,
     cancel: &Cancel,
 ) -> Result<Missing> {
@@ -109,7 +109,7 @@ impl Creation<'_> {
     ///
     /// # Errors
     /// When the machine's record cannot be read.
-    pub fn pinned(&self, store: &checkpoint::Store) -> Result<Option<String>> {
+    pub fn pinned(&self, store: &checkpoint::Store) -> Result<Option<Installed>> {
         let record = Instance::new(self.paths, &self.config.name).record()?;
         let record = record.filter(|record| record.guest == self.config.guest && !self.refresh);
         Ok(record.and_then(|record| store.installed_from(&record.layer?)))
@@ -124,7 +124,7 @@ impl Creation<'_> {
             return Ok(());
         }
         let (features, pinned) = (self.host.engine.features(), self.pinned(store)?);
-        let pinned = pinned.as_deref();
+        let pinned = pinned.as_ref();
         let cancel = &self.host.cancel;
         let missing = missing(self.config, self.paths, features, parts, pinned, makings, cancel)
             .context("looking what is kept")?;

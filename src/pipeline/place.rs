@@ -73,6 +73,7 @@ impl Placing<'_> {
         // The machine's own copy of its keys: it stays reachable when the cache is emptied.
         self.identity.copy_to(&instance.identity())?;
         record.machine = hypervisor;
+        record.untouched = true;
         record.disk_id = Some(hex::encode(rand::random::<[u8; 8]>()));
         record.layer = Some(layer.manifest.base.clone());
         record.work_layer = None;

@@ -13,7 +13,7 @@ use crate::event::{Events, Stage};
 use crate::identity::Identity;
 use crate::key::{Inputs, Key};
 use crate::machine::driver::Features;
-use crate::media::{self, Known};
+use crate::media::{self, Installed, Known};
 use crate::paths::Paths;
 use crate::pins::Lock;
 use crate::plan::Plan;
@@ -28,8 +28,8 @@ pub struct Portable<'a> {
     pub features: Features,
     /// What alone the machine may be made of.
     pub lock: Option<&'a Lock>,
-    /// The digest of the ISO that the machine was made from.
-    pub pinned: Option<&'a str>,
+    /// The ISO that the machine was made from.
+    pub pinned: Option<&'a Installed>,
     /// Whether the mirror is asked for the current release even if it was asked lately.
     pub refresh: bool,
     /// Whom to tell.

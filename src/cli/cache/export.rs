@@ -71,7 +71,7 @@ impl Args {
         })?;
         let layer = find(app, &config, &store, self.stage)?;
         let digest = store.installed_from(&layer.manifest.base);
-        let digest = digest.context("a checkpoint begins with an ISO")?;
+        let digest = digest.context("a checkpoint begins with an ISO")?.digest;
         let wanted = Sending {
             layer: &layer,
             store: &store,
@@ -81,6 +81,12 @@ impl Args {
             events: &app.events,
             cancel: &app.cancel,
         };
+        if wanted.release.is_none() && config.iso.is_none() {
+            app.events.warn(
+                "a newer point release than this machine's is known: a host that has no machine of the older one will not use \
+                 the checkpoint",
+            );
+        }
         if to_stdout {
             let stdout = std::io::stdout().as_fd().try_clone_to_owned();
             let stdout = std::fs::File::from(stdout.context("writing to standard output")?);
@@ -117,12 +123,12 @@ fn refuse_stdout(app: &App) -> Result<()> {
 /// The checkpoint that `create` would take for `stage`.
 fn find(app: &App, config: &Config, store: &Store, stage: Stage) -> Result<Layer> {
     let machine = Instance::new(&app.paths, &config.name).record()?;
-    let made = machine.and_then(|record| Some((record.guest, record.layer?)));
+    let made = machine.and_then(|record| Some((record.guest, record.layer.or(record.work_layer)?)));
     let pinned = made.as_ref().filter(|(guest, _)| *guest == config.guest);
     let pinned = pinned.and_then(|(_, layer)| store.installed_from(layer));
     let features = app.hypervisor(config)?.driver().features();
     let makings = Makings::of(store, made.as_ref().map(|(_, layer)| layer));
-    let plan = pipeline::plan_offline(config, features, &app.paths, pinned.as_deref(), &makings, &app.cancel)?;
+    let plan = pipeline::plan_offline(config, features, &app.paths, pinned.as_ref(), &makings, &app.cancel)?;
     let planned = plan
         .iter()
         .flat_map(|plan| &plan.stages)

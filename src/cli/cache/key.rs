@@ -7,6 +7,7 @@ use crate::checkpoint::Store;
 use crate::cli::{App, Settings, rebuild};
 use crate::event::Stage;
 use crate::instance::Instance;
+use crate::media::Installed;
 use crate::pipeline::{self, Portable};
 use crate::report::{Output, Paint};
 
@@ -57,7 +58,7 @@ impl Args {
             paths: &app.paths,
             features: app.hypervisor(&config)?.driver().features(),
             lock: lock.as_ref(),
-            pinned: pinned.as_deref().filter(|_| !self.refresh),
+            pinned: pinned.as_ref().filter(|_| !self.refresh),
             refresh: self.refresh,
             events: &app.events,
             cancel: &app.cancel,
@@ -72,8 +73,8 @@ impl Args {
     }
 }
 
-/// The digest of the ISO that the machine was made from, if there is one.
-fn pinned(app: &App, config: &crate::config::Config) -> Result<Option<String>> {
+/// The ISO that the machine was made from, if there is one.
+fn pinned(app: &App, config: &crate::config::Config) -> Result<Option<Installed>> {
     let record = Instance::new(&app.paths, &config.name).record()?;
     let record = record.filter(|record| record.guest == config.guest);
     let store = Store::at(&app.paths.cache);

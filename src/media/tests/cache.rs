@@ -10,7 +10,7 @@ use crate::fault::{Cause, Fault};
 use crate::lock::Lock;
 use crate::media::supply::Supply;
 use crate::media::testing::Flaw;
-use crate::media::{Digest, Origin, Pinned, Request, cached, list, remove_rest, rests};
+use crate::media::{Digest, Installed, Known, Origin, Pinned, Request, cached, list, remove_rest, rests};
 
 #[test]
 fn a_damaged_iso_is_set_aside_and_fetched_again() {
@@ -74,13 +74,26 @@ fn a_pinned_iso_is_taken_while_it_is_sound_however_old() {
     world.publish("debian-13.3.0-amd64-netinst.iso", &newer);
     age(&world, 48);
     world.server.asked();
-    let digest = iso.digest.to_string();
+    let mut installed = Installed {
+        digest: iso.digest.to_string(),
+        known: None,
+    };
     let request = Request {
-        pinned: Some(&digest),
+        pinned: Some(&installed),
         ..world.request()
     };
     let known = cached(&request, &world.cache()).unwrap().unwrap();
-    assert_eq!((known.digest, known.fresh), (iso.digest, true));
+    assert_eq!((&known.digest, known.fresh), (&iso.digest, true));
+    // Nor is it another's because the ISO has left this host, or never was here.
+    let elsewhere = tempfile::tempdir().unwrap();
+    assert_eq!(cached(&request, elsewhere.path()).unwrap(), None);
+    let gone = Known { path: None, ..known };
+    installed.known = Some(gone.clone());
+    let request = Request {
+        pinned: Some(&installed),
+        ..world.request()
+    };
+    assert_eq!(cached(&request, elsewhere.path()).unwrap(), Some(gone));
     world.obtain_as(&request).holding(&world.content);
     assert!(world.server.asked().is_empty(), "no mirror is asked");
     fs::write(&iso.path, "damaged").unwrap();

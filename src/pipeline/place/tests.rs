@@ -58,6 +58,7 @@ impl Place {
             layer: None,
             work_layer: None,
             disk_id: None,
+            untouched: false,
             imported: false,
             https_port: 8443,
             ssh_port: 2222,
