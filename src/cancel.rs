@@ -52,8 +52,12 @@ impl Cancel {
         for signal in [SIGINT, SIGTERM, SIGHUP] {
             let number = usize::try_from(signal).context("numbering the signals")?;
             // Order matters: the conditional exit must see the flag as the first signal left it.
-            flag::register_conditional_shutdown(signal, code, Arc::clone(&came))
-                .and_then(|_| flag::register(signal, Arc::clone(&came)))
+            // A terminal that is closed sends SIGHUP twice: by its shell, and once that has gone by the kernel.
+            if signal != SIGHUP {
+                flag::register_conditional_shutdown(signal, code, Arc::clone(&came))
+                    .context("installing the signal handlers")?;
+            }
+            flag::register(signal, Arc::clone(&came))
                 .and_then(|_| flag::register_usize(signal, Arc::clone(&cancel.by), number))
                 .context("installing the signal handlers")?;
         }

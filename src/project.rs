@@ -1,10 +1,11 @@
 //! What of the project folder is sent to the guest.
 //!
-//! The whole folder, less `.git`, this program's own files, and what `.provisionignore` lists (in the syntax of
+//! The whole folder, less `.git`, this program's own files (records of runs among them), and what `.provisionignore` lists (in the syntax of
 //! gitignore(5)). What git ignores is sent: secrets and `srcs/.env` are ignored by git and needed by the project.
 
 mod archive;
 mod collect;
+pub mod own;
 
 pub use collect::sends;
 

@@ -259,7 +259,12 @@ pub fn relay_log(bytes: &[u8]) -> Result<()> {
     if !is_tamed() {
         return relay(Stream::Stdout, bytes);
     }
-    relay(Stream::Stdout, github::tame(&String::from_utf8_lossy(bytes)).as_bytes())
+    let mut text = github::tame(&String::from_utf8_lossy(bytes));
+    // What comes next must not go on in this line: both together may be a command.
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    relay(Stream::Stdout, text.as_bytes())
 }
 
 /// Whether [`relay_log`] looks for commands in whole lines.

@@ -8,6 +8,7 @@ use super::{App, Settings};
 use crate::guest::Definition;
 use crate::host;
 use crate::pipeline::{self, Aim, Creation};
+use crate::timing::Trace;
 
 /// The arguments of `create`.
 #[derive(Debug, Clone, clap::Args)]
@@ -47,6 +48,9 @@ impl Args {
         let config = app.config(&self.settings)?;
         let lock = self.locked.then(|| app.lock(&self.settings)).transpose()?;
         Definition::find(&config.guest, config.overrides.as_deref())?.docker_source(&config.docker)?;
+        if let Some(file) = &self.trace {
+            Trace::place(&app.cwd.join(file))?;
+        }
         if self.install_missing {
             host::install_missing(&app.cancel, &app.events)?;
         }

@@ -10,6 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use serde::Serialize;
 
 use super::{App, Machine};
+use crate::cancel::Cancel;
 use crate::event::Stream;
 use crate::report::{Output, Paint};
 use crate::ssh::{self, Exec, Lines, Session};
@@ -64,7 +65,7 @@ impl Args {
         match ran {
             Ok(status) => Ok(ExitCode::from(u8::try_from(status).unwrap_or(1))),
             Err(error) if report::reader_has_gone(&error) => Ok(ExitCode::from(PIPE)),
-            Err(error) => Err(error),
+            Err(error) => Err(Cancel::in_vain(error, "the command may still run in the guest")),
         }
     }
 }

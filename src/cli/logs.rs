@@ -10,6 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use serde::Serialize;
 
 use super::{App, Machine};
+use crate::cancel::Cancel;
 use crate::event::{Stage, Stream};
 use crate::fault::{Cause, Fault};
 use crate::instance::Instance;
@@ -70,7 +71,7 @@ impl Args {
             let from = shown.upto.get(&log.key()).copied().unwrap_or(0);
             let bytes = fs::read(&log.file)?;
             let from = if from > bytes.len() { 0 } else { from };
-            let end = if app.reporter.is_json() || (self.follow && report::is_tamed()) {
+            let end = if self.follow && (app.reporter.is_json() || report::is_tamed()) {
                 whole_lines(&bytes)
             } else {
                 bytes.len()
@@ -97,7 +98,7 @@ impl Args {
             Err(error) if Fault::is_stop(&error) && Fault::exit_code(&error) == Cause::Interrupted.exit_code() => {
                 Ok(())
             }
-            waited => waited,
+            waited => waited.map_err(|error| Cancel::in_vain(error, "the machine goes on")),
         }
     }
 

@@ -147,7 +147,9 @@ fn run(remedy: &Remedy, cancel: &Cancel, events: &Events) -> Result<()> {
         None => None,
     };
     let commands = remedy.commands(file.as_ref().map(NamedTempFile::path));
-    let Err(error) = commands.iter().try_for_each(|line| step(line, cancel, events)) else {
+    let by_root = remedy.by_root().typed();
+    let step = |line: &CommandLine| step(line, &by_root, cancel, events);
+    let Err(error) = commands.iter().try_for_each(step) else {
         return Ok(());
     };
     cancel.check()?;
@@ -155,14 +157,15 @@ fn run(remedy: &Remedy, cancel: &Cancel, events: &Events) -> Result<()> {
     match (remedy.refresh(), commands.last()) {
         (Some(refresh), Some(install)) => {
             events.note("once more with new lists of packages");
-            step(&refresh, cancel, events)?;
-            step(install, cancel, events)
+            step(&refresh)?;
+            step(install)
         }
         _ => Err(error),
     }
 }
 
-fn step(line: &CommandLine, cancel: &Cancel, events: &Events) -> Result<()> {
+/// Runs `line`; `by_root` is what root types in place of all the steps.
+fn step(line: &CommandLine, by_root: &str, cancel: &Cancel, events: &Events) -> Result<()> {
     cancel.check()?;
     let line = &unattended(line, std::io::stdin().is_terminal());
     events.note(format!("running {line}"));
@@ -170,8 +173,10 @@ fn step(line: &CommandLine, cancel: &Cancel, events: &Events) -> Result<()> {
     if status.success() {
         return Ok(());
     }
+    // It ended because the user did not want it any more.
+    cancel.check()?;
     let fault = Fault::new(Cause::HostMissing, format!("`{line}` failed ({status})"));
-    Err(fault.hint(hint(line)).into())
+    Err(fault.hint(hint(line, by_root)).into())
 }
 
 /// The same without a question where nobody is there to answer: sudo asks at the terminal that it belongs to, even if its
@@ -184,16 +189,12 @@ fn unattended(line: &CommandLine, terminal: bool) -> CommandLine {
 }
 
 /// What to do about `line`, which failed.
-fn hint(line: &CommandLine) -> String {
+fn hint(line: &CommandLine, by_root: &str) -> String {
     let above = "its own message is above";
     let without_asking = line.program == Path::new(SUDO) && line.args.first().is_some_and(|arg| arg == NEVER_ASK);
-    let [_, program, args @ ..] = line.args.as_slice() else {
-        return above.to_owned();
-    };
     if !without_asking {
         return above.to_owned();
     }
-    let by_root = CommandLine::new(program, args.iter().cloned());
     format!("{above}; without a terminal sudo is not asked for a password: as root run `{by_root}`")
 }
 
@@ -212,14 +213,15 @@ mod tests {
                 false,
                 "sudo -n apt-get install -y qemu-utils",
                 "its own message is above; without a terminal sudo is not asked for a password: as root run \
-                 `apt-get install -y qemu-utils`",
+                 `apt-get update && apt-get install -y qemu-utils`",
             ),
             (&root, true, "apt-get update", "its own message is above"),
             (&root, false, "apt-get update", "its own message is above"),
         ] {
             let line = unattended(line, terminal);
             assert_eq!(line.to_string(), expected);
-            assert!(hint(&line).ends_with(hinted), "{}", hint(&line));
+            let hint = hint(&line, "apt-get update && apt-get install -y qemu-utils");
+            assert!(hint.ends_with(hinted), "{hint}");
         }
     }
 }

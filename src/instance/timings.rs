@@ -1,6 +1,6 @@
 //! What the run took that made the machine: a file of its own beside the record.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use super::{Instance, Record};
 use crate::checkpoint::Store;
@@ -23,6 +23,10 @@ impl Instance {
     /// # Errors
     /// A [`Cause::Usage`] fault when neither is known.
     pub fn timings(&self, record: &Record, store: &Store) -> Result<Timings> {
+        if record.imported {
+            let message = format!("the machine {} was imported: no `create` made it", self.name);
+            bail!(Fault::new(Cause::Usage, message));
+        }
         let base = record.layer.as_ref().or(record.work_layer.as_ref());
         // One that cannot be read is as good as none.
         let bytes = std::fs::read(self.dir().join(FILE)).unwrap_or_default();

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use fs_err as fs;
 use ignore::WalkBuilder;
+use ignore::gitignore::GitignoreBuilder;
 
-use super::{Entry, Kind, Stamp, Tree};
+use super::{Entry, Kind, Stamp, Tree, own};
 use crate::config::{FILE_NAME, Project};
 use crate::export;
 use crate::fault::{Cause, Fault};
@@ -75,7 +76,8 @@ fn walk_project(dir: &Path) -> Result<BTreeMap<PathBuf, Entry>> {
         .filter_entry(move |found| {
             // Not in submodules either, where it may be a file.
             let is_own = own_files.iter().any(|own| own == found.path()) || export::is_partial(found.path());
-            found.file_name() != OsStr::new(".git") && !is_own
+            let is_file = found.file_type().is_some_and(|kind| kind.is_file());
+            found.file_name() != OsStr::new(".git") && !is_own && !(is_file && own::is_record(found.path()))
         })
         .build();
     for found in walk {
@@ -83,11 +85,36 @@ fn walk_project(dir: &Path) -> Result<BTreeMap<PathBuf, Entry>> {
         if let Some(error) = found.error() {
             bail!(Fault::new(Cause::Config, format!("{IGNORE_FILE} is wrong: {error}")));
         }
+        if found.file_type().is_some_and(|kind| kind.is_dir()) {
+            require_sound_list(found.path())?;
+        }
         if let Some(path) = below(dir, found.path()) {
             entries.insert(path.to_owned(), entry(found.path(), false)?);
         }
     }
     Ok(entries)
+}
+
+/// Refuses a folder whose list of what is not sent cannot be read or understood: whoever walks through it would pass over the
+/// list in silence and send all.
+fn require_sound_list(folder: &Path) -> Result<()> {
+    let file = folder.join(IGNORE_FILE);
+    let wrong = |why: String| {
+        Fault::new(Cause::Config, format!("{} cannot be understood: {why}", file.display()))
+            .hint("it lists what is not sent, in the syntax of gitignore(5)")
+    };
+    let bytes = match std::fs::read(&file) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        bytes => bytes.map_err(|error| wrong(error.to_string()))?,
+    };
+    let text = String::from_utf8(bytes).map_err(|_| wrong("it is no UTF-8".to_owned()))?;
+    let mut builder = GitignoreBuilder::new(folder);
+    for (line, number) in text.lines().zip(1_u32..) {
+        builder
+            .add_line(None, line)
+            .map_err(|error| wrong(format!("line {number}: {error}")))?;
+    }
+    Ok(())
 }
 
 /// Links are followed here, unlike in the project: a password store is often a folder of links.

@@ -189,9 +189,21 @@ fn what_is_sent_can_be_asked_of_a_file() {
 #[test]
 fn a_wrong_ignore_file_is_an_error() {
     let folder = Folder::new();
-    folder.write(".provisionignore", "srcs/{a\n");
-    let error = folder.fails();
-    assert!(error.contains(".provisionignore"), "{error}");
+    for wrong in ["srcs/{a\n", "fine\n[z\n"] {
+        folder.write(".provisionignore", wrong);
+        let error = folder.fails();
+        assert!(error.contains(".provisionignore"), "{error}");
+    }
+    // What it would have listed is not sent in silence because it cannot be read.
+    let list = folder.path().join(".provisionignore");
+    fs::write(&list, b"secret\n\xff\n").unwrap();
+    assert!(folder.fails().contains("no UTF-8"));
+    fs::remove_file(&list).unwrap();
+    fs::create_dir(&list).unwrap();
+    assert!(folder.fails().contains(".provisionignore"));
+    fs::remove_dir(&list).unwrap();
+    folder.write("srcs/.provisionignore", "[z");
+    assert!(folder.fails().contains("srcs/.provisionignore"));
 }
 
 #[test]

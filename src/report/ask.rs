@@ -21,7 +21,8 @@ pub fn confirm(question: &str, cancel: &Cancel) -> Result<bool> {
         let fault = Fault::new(Cause::Usage, format!("nobody is there to answer: {question}"));
         return Err(fault.hint("`--yes` answers it").into());
     }
-    let mut stderr = io::stderr().lock();
+    // Not locked: what shows that the run lives writes meanwhile, and holds what the time-out asks.
+    let mut stderr = io::stderr();
     write!(stderr, "{question} [y/N] ")
         .and_then(|()| stderr.flush())
         .context("asking")?;

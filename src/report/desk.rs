@@ -107,6 +107,8 @@ impl Desk {
             return left;
         }
         self.view.beat(&self.course.beat(now));
+        // Its own line is none that somebody else told.
+        self.written.0.store(false, Ordering::SeqCst);
         self.last = now;
         period
     }

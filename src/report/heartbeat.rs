@@ -103,6 +103,15 @@ mod tests {
     }
 
     #[test]
+    fn its_own_line_is_nobody_elses() {
+        let unseen = Event::Part {
+            stage: Stage::Install,
+            part: "kernel".into(),
+        };
+        assert_eq!(lines(&[(45, unseen)], 65).len(), 2);
+    }
+
+    #[test]
     fn it_says_what_is_waited_for_and_comes_after_silence_alone() {
         let told = lines(
             &[

@@ -8,7 +8,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use quick_xml::Writer;
 use quick_xml::events::{BytesDecl, BytesText, Event as Xml};
 
@@ -23,6 +23,10 @@ use crate::fault::Cause;
 /// # Errors
 /// When it cannot be written; what was there stays then.
 pub fn write(file: &Path, run: &Run<'_>) -> Result<()> {
+    // A device or a link would be replaced by a file.
+    if std::fs::symlink_metadata(file).is_ok_and(|data| !data.is_file()) {
+        bail!("it is no plain file");
+    }
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or_else(|| Path::new("."));
     let bytes = xml(run).context("writing XML")?;

@@ -72,8 +72,11 @@ impl Records {
             (Ok(code), Ok(())) => Ok(code),
             (Ok(_), Err(error)) => Err(error),
             (Err(error), written) => {
-                if let Err(error) = written {
-                    events.warn(format!("{error:#}"));
+                // It may be the very error that ended the run.
+                if let Err(of_junit) = written.as_ref().map_err(|error| format!("{error:#}"))
+                    && of_junit != format!("{error:#}")
+                {
+                    events.warn(of_junit);
                 }
                 Err(error)
             }

@@ -17,7 +17,10 @@ use crate::fault::{Cause, Fault};
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Trace {
-    trace_events: Vec<Value>,
+    /// By which its files are known: see [`crate::project::own`].
+    producer: &'static str,
+    #[serde(rename = "traceEvents")]
+    events: Vec<Value>,
     display_time_unit: &'static str,
 }
 
@@ -56,7 +59,8 @@ impl Trace {
             }
         }
         Self {
-            trace_events: events,
+            producer: "provision",
+            events,
             display_time_unit: "ms",
         }
     }
@@ -75,8 +79,8 @@ impl Trace {
             )
             .hint("`--trace FILE` names a file in a folder that is there and yours")
         };
-        // A device would be replaced by a file.
-        if file.exists() && !file.is_file() {
+        // A device or a link would be replaced by a file.
+        if std::fs::symlink_metadata(file).is_ok_and(|data| !data.is_file()) {
             return Err(wrong("it is no file".to_owned()).into());
         }
         tempfile::NamedTempFile::new_in(folder).map_err(|error| wrong(error.to_string()))?;

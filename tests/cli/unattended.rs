@@ -150,6 +150,10 @@ fn a_run_that_is_ended_leaves_a_bundle_unless_a_person_ends_it() {
         let child = place.create(&[]).spawn().unwrap();
         place.downloads();
         send(signal, &child);
+        if signal == "-HUP" {
+            // So does a terminal that is closed: by its shell, and then by the kernel.
+            send(signal, &child);
+        }
         let output = child.wait_with_output().unwrap();
         let text = stderr(&output);
         assert_eq!(output.status.code(), Some(130), "{signal}: {text}");

@@ -125,8 +125,9 @@ pub fn diagnosis_anew(
             accelerator: fast,
             verdict,
         };
-        fs::create_dir_all(cache)?;
-        fs::write(cache.join(KEPT), serde_json::to_vec(&kept)?)?;
+        // What cannot be kept is found out again.
+        let kept = serde_json::to_vec(&kept)?;
+        let _ = fs::create_dir_all(cache).and_then(|()| fs::write(cache.join(KEPT), kept));
     }
     Ok(found)
 }

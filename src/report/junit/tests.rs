@@ -133,3 +133,26 @@ fn a_file_is_replaced_whole_and_a_folder_that_is_missing_is_an_error() {
     assert!(write(&folder.path().join("no/junit.xml"), &run).is_err());
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
 }
+
+#[test]
+fn a_file_is_known_as_this_programs_own_and_takes_no_links_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let (plain, link) = (folder.path().join("checks.xml"), folder.path().join("link"));
+    let course = Course::new(Instant::now());
+    let run = Run {
+        command: "create",
+        course: &course,
+        failure: None,
+        now: Instant::now(),
+    };
+    write(&plain, &run).unwrap();
+    assert!(crate::project::own::is_record(&plain));
+    std::os::unix::fs::symlink(&plain, &link).unwrap();
+    write(&link, &run).unwrap_err();
+    assert!(link.is_symlink());
+    let others = std::fs::read_to_string(&plain)
+        .unwrap()
+        .replace("\"provision\"", "\"pytest\"");
+    std::fs::write(&plain, others).unwrap();
+    assert!(!crate::project::own::is_record(&plain));
+}

@@ -110,3 +110,24 @@ fn where_no_trace_can_be_is_said_before_the_run() {
     }
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 }
+
+#[test]
+fn a_trace_is_known_as_this_programs_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("trace.json");
+    Trace::new(&run(), 600.25).write(&file).unwrap();
+    assert!(crate::project::own::is_record(&file));
+    fs::write(&file, "{\"traceEvents\":[]}").unwrap();
+    assert!(!crate::project::own::is_record(&file));
+}
+
+#[test]
+fn a_trace_takes_no_links_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, link) = (folder.path().join("file"), folder.path().join("link"));
+    fs::write(&file, "").unwrap();
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    Trace::place(&file).unwrap();
+    let error = Trace::place(&link).unwrap_err();
+    assert_eq!(Fault::of(&error).unwrap().cause, Cause::Usage);
+}
