@@ -79,7 +79,7 @@ until_installing() {
 }
 
 media_seconds() { # NAME
-    sed -n 's/.*"event":"stage_done","seconds":\([0-9.]*\),"stage":"media".*/\1/p' "$work/$1.events"
+    sed -n 's/.*"event":"stage_done","stage":"media","seconds":\([0-9.]*\).*/\1/p' "$work/$1.events"
 }
 
 processor=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)

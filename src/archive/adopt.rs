@@ -12,6 +12,7 @@ use super::index::{BUILDER, Index, Keys};
 use crate::checkpoint::{Layer, Store};
 use crate::event::Stage;
 use crate::fault::{Cause, Fault};
+use crate::host;
 use crate::identity::Identity;
 use crate::paths::Paths;
 
@@ -33,6 +34,12 @@ pub enum Fate {
     Replaces,
 }
 
+/// Whether an error is the host's, which could not write, and not the archive's.
+fn is_hosts(error: &anyhow::Error) -> bool {
+    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>());
+    causes.any(|error| error.raw_os_error().is_some())
+}
+
 impl Arrived {
     /// The identity of `keys`, whose files were read.
     ///
@@ -46,10 +53,15 @@ impl Arrived {
         };
         let named = keys.files.iter().zip(contents);
         let files = named.map(|(file, content)| (file.name.as_str(), content.as_slice()));
-        let identity = Identity::from_files(files, &place).map_err(|_| {
+        let identity = match Identity::from_files(files, &place) {
+            Ok(identity) => identity,
+            Err(error) if is_hosts(&error) => return host::disk::or_full(Err(error), &paths.cache),
             // What is wrong with keys may show something of them.
-            super::index::refused(&format!("the keys {} in it are not whole", keys.name))
-        })?;
+            Err(_) => bail!(super::index::refused(&format!(
+                "the keys {} in it are not whole",
+                keys.name
+            ))),
+        };
         Ok(Self {
             name: keys.name.clone(),
             identity,

@@ -74,7 +74,9 @@ pub struct Received {
 /// When it is damaged, of another version, opens with other keys than what is here, lies on another making of what is here,
 /// space is short, or the user interrupts.
 pub fn receive(wanted: &Receiving<'_>, from: impl Read) -> Result<Received> {
-    take(wanted, from).map_err(|error| Cancel::in_vain(error, "nothing was imported"))
+    // An interruption comes as an error of reading.
+    let taken = take(wanted, from).or_else(|error| wanted.cancel.check().and(Err(error)));
+    taken.map_err(|error| Cancel::in_vain(error, "nothing was imported"))
 }
 
 fn take(wanted: &Receiving<'_>, from: impl Read) -> Result<Received> {
@@ -82,9 +84,15 @@ fn take(wanted: &Receiving<'_>, from: impl Read) -> Result<Received> {
     let Receiving { events, cancel, paths } = wanted;
     let mut archive = unpack::open(from)?;
     let mut members = Members::new(&mut archive)?;
-    let head = Head::read(&mut members, wanted)?;
-    let index = &head.index;
     let store = Store::open(&paths.cache)?;
+    let head = {
+        // Its keys lie in the cache while they are looked at, where `gc` takes them for what a killed run left.
+        let _share = store.share(cancel, || {
+            events.note("another provision removes checkpoints; waiting for it");
+        })?;
+        Head::read(&mut members, wanted)?
+    };
+    let index = &head.index;
     let (_lock, fates) = lock(wanted, &store, &head)?;
     let standing = layers::standing(index, &store)?;
     let new = || index.layers.iter().zip(&standing).filter(|(_, there)| !**there);
@@ -100,8 +108,6 @@ fn take(wanted: &Receiving<'_>, from: impl Read) -> Result<Received> {
     };
     let each = &mut index.layers.iter().zip(&standing);
     let unpacked = each.try_for_each(|(layer, there)| unpacking.layer(layer, !there));
-    // An interruption comes as an error of reading.
-    cancel.check()?;
     host::disk::or_full(unpacked, store.folder())?;
     members.verify()?;
     unpack::end(archive)?;

@@ -37,14 +37,15 @@ struct Damaged {
 
 impl Output for Listed {
     fn text(&self, paint: Paint) -> String {
+        let port = |port: u16| if port == 0 { "-".to_owned() } else { port.to_string() };
         let row = |line: &Line| match line {
             Line::Known(shown) => [
                 shown.name.clone(),
                 shown.state.to_owned(),
                 shown.phase(),
                 shown.record.guest.clone(),
-                shown.record.https_port.to_string(),
-                shown.record.ssh_port.to_string(),
+                port(shown.record.https_port),
+                port(shown.record.ssh_port),
             ],
             Line::Damaged(damaged) => {
                 let unknown = || "-".to_owned();

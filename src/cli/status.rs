@@ -64,15 +64,16 @@ impl Output for Shown {
             memory_mib,
             ..
         } = &self.record;
+        let port = |port: &u16| match port {
+            0 => "no port yet".to_owned(),
+            port => format!("port {port} on 127.0.0.1"),
+        };
         let layer = self.record.layer.as_ref().map_or("-", |base| base.key.short());
         [
             format!("{} is {} ({})", paint.bold(&self.name), self.state, self.phase()),
             format!("login       {login}"),
-            format!(
-                "site        https://{} (port {https_port} on 127.0.0.1)",
-                login.domain()
-            ),
-            format!("ssh         port {ssh_port} on 127.0.0.1"),
+            format!("site        https://{} ({})", login.domain(), port(https_port)),
+            format!("ssh         {}", port(ssh_port)),
             format!(
                 "guest       {guest}, {cpus} CPUs, {memory_mib} MiB, {}",
                 self.record.runs_on()

@@ -99,6 +99,8 @@ impl Place {
             if path.is_dir() {
                 Home::of_stage(&path).end()?;
                 fs::remove_dir_all(&path)?;
+            } else if !path.ends_with(LOCK) {
+                fs::remove_file(&path)?;
             }
         }
         Ok(())
@@ -234,8 +236,10 @@ mod tests {
         let left = folder.path().join(".a.ova.partial/image");
         std::fs::create_dir_all(&left).unwrap();
         std::fs::write(left.join("disk"), "half").unwrap();
+        let packed = left.with_file_name("made");
+        std::fs::write(&packed, "half").unwrap();
         let place = Place::take(&target, Format::Ova, false, &[]).unwrap();
-        assert!(!left.exists());
+        assert!(!left.exists() && !packed.exists());
         let refused = Place::take(&target, Format::Ova, false, &[]).unwrap_err();
         assert_eq!(cause(&refused), Cause::Busy);
         drop(place);

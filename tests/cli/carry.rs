@@ -363,3 +363,15 @@ fn a_killed_import_leaves_nothing_that_the_next_does_not_sweep() {
     assert_eq!(ended.status.code(), Some(130), "{}", stderr(&ended));
     assert!(hosts.cached("c").is_empty());
 }
+
+#[test]
+fn an_import_from_a_pipe_into_which_nobody_writes_ends_with_its_time() {
+    let hosts = Hosts::new();
+    let mut command = hosts.command("there", &["cache", "import", "-", "--timeout", "1s"]);
+    let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let silent = child.stdin.take().unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(124), "{}", stderr(&output));
+    assert!(stderr(&output).contains("nothing was imported"), "{}", stderr(&output));
+    drop(silent);
+}

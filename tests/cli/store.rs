@@ -221,3 +221,34 @@ fn a_damaged_checkpoint_is_told_and_set_aside() {
     place.run(&["cache", "prune"]);
     assert_eq!(fs::read_dir(place.path("cache/v1/damaged")).unwrap().count(), 0);
 }
+
+#[test]
+fn nothing_goes_while_a_machine_cannot_be_looked_into() {
+    if !rustix::process::geteuid().is_root() {
+        println!("needs root, to become another user");
+        return;
+    }
+    let place = Place::two_chains();
+    let copy = place.path("provision");
+    fs::copy(program(), &copy).unwrap();
+    let own = Command::new("chown").args(["-R", "65534"]).arg(place.path("")).status();
+    assert!(own.unwrap().success());
+    let closed = ["data/machines/m", "data/machines", "data"];
+    for folder in closed {
+        let mode = |mode| fs::set_permissions(place.path(folder), fs::Permissions::from_mode(mode)).unwrap();
+        mode(0o000);
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--reuid=65534", "--clear-groups"])
+            .arg(&copy)
+            .args(["cache", "prune"]);
+        for (name, value) in place.command(&[]).get_envs() {
+            command.env(name, value.unwrap());
+        }
+        let output = command.current_dir(place.path("")).output().unwrap();
+        mode(0o700);
+        assert_eq!(output.status.code(), Some(1), "{folder}: {}", stderr(&output));
+        let shown = text(&place.run(&["cache", "ls"]));
+        assert!(shown.contains("identity zaphod"), "{folder}: {shown}");
+    }
+}
