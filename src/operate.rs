@@ -117,9 +117,10 @@ pub fn start_from(
     boot.memory = memory.map(Path::to_owned);
     let mut machine = host.machine(&home);
     host.events.step(Stage::Verify, "booting");
-    let from_memory = booted::begin(host, Stage::Verify, machine.as_mut(), &mut boot)?;
-    let mut session = log_in(host, record, machine.as_mut(), &boot, &target(instance, record)?)
-        .or_else(|error| keep_foreign(instance, record, machine.as_mut(), error))?;
+    let target = target(instance, record)?;
+    let knock = |machine: &mut dyn Machine, boot: &Boot| log_in(host, record, machine, boot, &target);
+    let (from_memory, mut session) = booted::come_up(host, Stage::Verify, machine.as_mut(), &mut boot, knock)
+        .or_else(|error| keep_foreign(instance, record, machine.as_mut(), error).map(|session| (false, session)))?;
     if from_memory {
         moments::renew(host, &mut session)?;
     }

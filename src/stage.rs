@@ -5,6 +5,7 @@ pub mod booted;
 pub mod docker;
 pub mod install;
 pub mod led;
+pub mod lost_timer;
 pub mod media;
 pub mod project;
 pub mod standstill;

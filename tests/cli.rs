@@ -27,6 +27,7 @@ mod cli {
     mod shells;
     mod store;
     pub mod support;
+    mod timer;
     mod timings;
     mod unattended;
     mod virtualbox;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use fs_err as fs;
 
-use super::{Host, Work, standstill, warm};
+use super::{Host, Work, lost_timer, standstill, warm};
 use crate::cancel::Cancel;
 use crate::event::{Event, Stage, Stream};
 use crate::fault::{Cause, Fault};
@@ -48,8 +48,9 @@ pub fn with_guest<T>(
         run_dir: work.dir.clone(),
     };
     let mut machine = host.machine(&Home::of_stage(&work.dir));
-    let went_on = begin(host, stage, machine.as_mut(), &mut boot)?;
-    let result = log_in(host, machine.as_mut(), &boot, target).and_then(|mut session| {
+    let log_in = |machine: &mut dyn Machine, boot: &Boot| log_in(host, machine, boot, target);
+    let came_up = come_up(host, stage, machine.as_mut(), &mut boot, log_in);
+    let result = came_up.and_then(|(went_on, mut session)| {
         if went_on {
             moments::renew(host, &mut session)?;
         }
@@ -95,6 +96,31 @@ pub fn begin(host: &Host, stage: Stage, machine: &mut dyn Machine, boot: &mut Bo
     machine.start(boot).map(|()| false)
 }
 
+/// The same, until `log_in` has a session. A guest that hangs for want of a timer boots once more. Gives whether it went on
+/// from the memory, and the session.
+///
+/// # Errors
+/// When it does not come up.
+pub fn come_up<T>(
+    host: &Host,
+    stage: Stage,
+    machine: &mut dyn Machine,
+    boot: &mut Boot,
+    mut log_in: impl FnMut(&mut dyn Machine, &Boot) -> Result<T>,
+) -> Result<(bool, T)> {
+    let went_on = begin(host, stage, machine, boot)?;
+    match log_in(machine, boot) {
+        Err(error) if lost_timer::is_cause(&error) => {
+            host.events.warn(format!("{error}: it boots once more"));
+            machine.kill()?;
+            boot.memory = None;
+            begin(host, stage, machine, boot)?;
+            Ok((false, log_in(machine, boot)?))
+        }
+        session => Ok((went_on, session?)),
+    }
+}
+
 /// Powers the guest off, for a disk that becomes a checkpoint.
 ///
 /// # Errors
@@ -128,7 +154,10 @@ pub fn log_in(host: &Host, machine: &mut dyn Machine, boot: &Boot, target: &Targ
         .progress(|| fs::metadata(&console).map_or(0, |data| data.len()));
     let mut watcher = machine.watcher();
     let session = Session::wait_for(target, wait, || match machine.state()? {
-        State::Running => machine::still_writes(&mut watcher),
+        State::Running => {
+            lost_timer::look(&standstill::end_of(&console))?;
+            machine::still_writes(&mut watcher)
+        }
         State::Off => bail!(Fault::new(Cause::Guest, "the guest powered off while booting")),
     });
     let session = session.map_err(|error| {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use fs_err as fs;
 
-use super::{Host, Work};
+use super::{Host, Work, lost_timer};
 use crate::config::InstallerBoot;
 use crate::event::{Event, Stage, Unit};
 use crate::fault::{Cause, Fault};
@@ -96,7 +96,15 @@ pub fn run(host: &Host, work: &Work, iso: &Path, recipe: &InstallRecipe, install
     let mut machine = host.machine(&Home::of_stage(&work.dir));
     host.events.step(Stage::Install, "starting the installer");
     machine.start(&boot)?;
-    let watched = watch(host, machine.as_mut(), &boot, recipe);
+    let mut watched = watch(host, machine.as_mut(), &boot, recipe);
+    if let Err(error) = &watched
+        && lost_timer::is_cause(error)
+    {
+        host.events.warn(format!("{error}: the installer starts once more"));
+        machine.kill()?;
+        machine.start(&boot)?;
+        watched = watch(host, machine.as_mut(), &boot, recipe);
+    }
     on_failure_show(watched, machine.as_mut(), work)
 }
 
@@ -172,6 +180,7 @@ fn watch(host: &Host, machine: &mut dyn Machine, boot: &Boot, recipe: &InstallRe
             }
             machine::still_writes(&mut watcher)?;
             let text = end_of(&console_log);
+            lost_timer::look(&text)?;
             if let Some(question) = asked.stands(&text, host.patience(QUESTION_STANDS)) {
                 return Err(asks(&question));
             }
