@@ -189,7 +189,7 @@ fn what_is_sent_can_be_asked_of_a_file() {
 #[test]
 fn a_wrong_ignore_file_is_an_error() {
     let folder = Folder::new();
-    for wrong in ["srcs/{a\n", "fine\n[z\n"] {
+    for wrong in ["srcs/{a\n", "fine\n{z\n"] {
         folder.write(".provisionignore", wrong);
         let error = folder.fails();
         assert!(error.contains(".provisionignore"), "{error}");
@@ -202,7 +202,7 @@ fn a_wrong_ignore_file_is_an_error() {
     fs::create_dir(&list).unwrap();
     assert!(folder.fails().contains(".provisionignore"));
     fs::remove_dir(&list).unwrap();
-    folder.write("srcs/.provisionignore", "[z");
+    folder.write("srcs/.provisionignore", "{z");
     assert!(folder.fails().contains("srcs/.provisionignore"));
 }
 
