@@ -91,15 +91,8 @@ impl App {
     /// # Errors
     /// When the machine's record cannot be read.
     pub fn hypervisor(&self, config: &Config) -> Result<Hypervisor> {
-        let chosen = match self.program(config)? {
-            MachineChoice::Qemu => return Ok(Hypervisor::Qemu),
-            MachineChoice::VirtualBox => return Ok(Hypervisor::VirtualBox),
-            wish @ MachineChoice::Auto => {
-                engine::choose(wish, config.machine.accelerator, &self.paths.cache, &self.cancel)
-            }
-        };
-        // Without any program there is a plan, too.
-        Ok(chosen.map_or(Hypervisor::Qemu, |chosen| chosen.engine.hypervisor()))
+        let (program, wish) = (self.program(config)?, config.machine.accelerator);
+        Ok(engine::planned(program, wish, &self.paths.cache, &self.cancel))
     }
 
     /// What guests fetch through while a stage works. Online a machine is made without it rather than not at all.

@@ -25,9 +25,8 @@ impl App {
     ) -> Result<()> {
         let trace = trace.map(|file| Trace::place(&self.cwd.join(file))).transpose()?;
         let host = self.host_for(config, offline)?;
-        let accelerator = host.engine.accelerator();
         let situation = Situation {
-            accelerator: accelerator.map_or("virtualbox", |it| it.name()).to_owned(),
+            accelerator: host.engine.pace().to_owned(),
             cpus: host.size.cpus,
             guest: config.guest.clone(),
             machine: config.name.to_string(),

@@ -49,6 +49,11 @@ impl Hypervisor {
         }
     }
 
+    /// The one that `choice` names, if it names one.
+    pub fn named(choice: MachineChoice) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.choice() == choice)
+    }
+
     /// How a person calls it.
     pub const fn title(self) -> &'static str {
         match self {

@@ -70,6 +70,16 @@ pub fn program(program: MachineChoice, wish: AcceleratorChoice, cache: &Path, ca
     choose(program, wish, cache, cancel).map(|chosen| chosen.engine.hypervisor())
 }
 
+/// Which program a plan is about: the one that the user names, there or not, else what [`choose`] would take. Where there is
+/// none, it is about QEMU, which `create` says how to install.
+pub fn planned(program: MachineChoice, wish: AcceleratorChoice, cache: &Path, cancel: &Cancel) -> Hypervisor {
+    Hypervisor::named(program).unwrap_or_else(|| {
+        choose(program, wish, cache, cancel)
+            .map(|chosen| chosen.engine.hypervisor())
+            .unwrap_or_default()
+    })
+}
+
 fn virtualbox(cancel: &Cancel) -> Result<Chosen> {
     Ok(Chosen {
         engine: Engine::VirtualBox(VBoxManage::find(cancel)?),
@@ -109,6 +119,14 @@ impl Engine {
         }
     }
 
+    /// What sets the pace of its guests: times are compared among those of one name.
+    pub fn pace(&self) -> &'static str {
+        match self {
+            Self::Qemu { accelerator, .. } => accelerator.name(),
+            Self::VirtualBox(_) => "virtualbox",
+        }
+    }
+
     /// By how much longer than on the bare host things take: waits are scaled by it.
     pub fn slowness(&self) -> u32 {
         self.accelerator().map_or(1, Accelerator::slowness)
@@ -123,6 +141,52 @@ impl Engine {
             Self::VirtualBox(vbox) => {
                 let folder = self.hypervisor().driver().disk_in(&home.folder);
                 Box::new(VirtualBox::new(vbox, size, &folder, &home.run_dir))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+
+    use super::*;
+
+    #[test]
+    fn a_plan_is_about_the_program_that_is_named_there_or_not() {
+        let (cache, wish) = (tempfile::tempdir().unwrap(), AcceleratorChoice::Auto);
+        for named in Hypervisor::ALL {
+            let planned = planned(named.choice(), wish, cache.path(), &Cancel::default());
+            assert_eq!(planned, named);
+        }
+        assert_eq!(Hypervisor::named(MachineChoice::Auto), None);
+    }
+
+    /// The sources under `folder` but tests and `src/machine`.
+    fn sources(folder: &Path) -> Vec<PathBuf> {
+        let entries = fs_err::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        entries
+            .filter(|path| {
+                !["tests", "tests.rs", "model", "machine"]
+                    .map(OsStr::new)
+                    .contains(&path.file_name().unwrap())
+            })
+            .flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] })
+            .filter(|path| path.extension() == Some(OsStr::new("rs")))
+            .collect()
+    }
+
+    #[test]
+    fn no_other_room_tells_one_program_from_the_other() {
+        let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let files = sources(&src);
+        assert!(files.len() > 100, "{files:?}");
+        for file in files {
+            let text = fs_err::read_to_string(&file).unwrap();
+            let (code, _) = text.split_once("#[cfg(test)]\nmod ").unwrap_or((&text, ""));
+            for of in ["Hypervisor", "MachineChoice", "Engine"] {
+                let name = format!("{of}::VirtualBox");
+                assert!(!code.contains(&name), "{} names {name}", file.display());
             }
         }
     }
