@@ -19,7 +19,8 @@ use crate::machine::{self, Boot, Credential, Durability, Forward, Machine, Stopp
 use crate::moments;
 use crate::paths::Paths;
 use crate::ssh::{Session, Target};
-use crate::stage::{Host, booted};
+use crate::stage::Host;
+use crate::stage::booted::{self, Start};
 use crate::verify;
 use crate::wait::{self, Wait};
 
@@ -68,10 +69,8 @@ pub fn ready(instance: &Instance, record: &Record) -> Event {
 pub struct Started {
     /// A session of its user.
     pub session: Session,
-    /// Whether it did not run before.
-    pub is_fresh: bool,
-    /// Whether it goes on from a kept memory, and has not booted.
-    pub from_memory: bool,
+    /// How it came to run.
+    pub start: Start,
 }
 
 /// Logs in to a machine, which is started first unless it runs. Ports that were taken by somebody else since are
@@ -100,8 +99,7 @@ pub fn start_from(
         let session = Session::connect(&target(instance, record)?, Duration::from_secs(60), &host.cancel)?;
         return Ok(Started {
             session: session.watched_by(host.machine(&home).watcher()),
-            is_fresh: false,
-            from_memory: false,
+            start: Start::Before,
         });
     }
     moments::settle(&host.events, instance, record)?;
@@ -116,7 +114,6 @@ pub fn start_from(
     let mut boot = boot(instance, record);
     boot.memory = memory.map(Path::to_owned);
     let mut machine = host.machine(&home);
-    host.events.step(Stage::Verify, "booting");
     let target = target(instance, record)?;
     let knock = |machine: &mut dyn Machine, boot: &Boot| log_in(host, record, machine, boot, &target);
     let (from_memory, mut session) = booted::come_up(host, Stage::Verify, machine.as_mut(), &mut boot, knock)
@@ -127,8 +124,7 @@ pub fn start_from(
     machine.release()?;
     Ok(Started {
         session,
-        is_fresh: true,
-        from_memory,
+        start: if from_memory { Start::FromMemory } else { Start::Booted },
     })
 }
 

@@ -15,6 +15,7 @@ pub use inputs::{Materials, Parts, first_unknown, plan_offline};
 pub use kept::missing;
 pub use portable::{Portable, portable, release_of};
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
@@ -35,6 +36,7 @@ use crate::paths::Paths;
 use crate::pins::Lock;
 use crate::plan::making::Makings;
 use crate::plan::{Plan, Planned};
+use crate::stage::booted::Start;
 use crate::stage::{self, Host};
 use crate::timing::Recorder;
 
@@ -98,6 +100,7 @@ pub fn create(creation: &Creation<'_>) -> Result<()> {
         instance,
         stage: Stage::Media,
         is_bundled: false,
+        memory: None,
     };
     let result = run.whole(parts);
     result.inspect_err(|error| run.bundle_unless_done(error))
@@ -215,6 +218,8 @@ struct Run<'a> {
     stage: Stage,
     /// Whether what happened is kept already.
     is_bundled: bool,
+    /// The memory with which the disk that was just placed goes on.
+    memory: Option<PathBuf>,
 }
 
 impl Run<'_> {
@@ -247,6 +252,7 @@ impl Run<'_> {
             self.clear_work()?;
             let layer = self.build(&materials)?;
             self.place_disk(&materials, &layer)?;
+            self.memory = layer.memory();
             self.choose_ports()?;
         }
         self.remember_provenance(&materials.iso)?;
@@ -426,10 +432,10 @@ impl Run<'_> {
             name: self.instance.name.as_str(),
             login: &config.login,
             https_port: self.record.https_port,
-            is_fresh: started.is_fresh,
+            start: started.start,
         };
         stage::verify::run(host, &mut started.session, &machine)?;
-        if clean.is_some() && !started.from_memory {
+        if clean.is_some() && started.start != Start::FromMemory {
             return moments::keep_created_anew(host, &self.instance, &self.record);
         }
         moments::keep_created(host, &self.instance, &self.record)
@@ -445,6 +451,6 @@ impl Run<'_> {
             return Ok(started);
         }
         operate::warn_of_settings_to_come(host, &self.instance, record);
-        operate::start(host, &self.instance, &self.store, record)
+        operate::start_from(host, &self.instance, &self.store, record, self.memory.as_deref())
     }
 }

@@ -1,23 +1,41 @@
 #!/bin/sh
 # Holds the file system still while the host keeps the machine's memory, so that the disk beside it is as whole as that
-# of a machine that was powered off. Runs as root.
+# of a machine that was powered off. Runs as root; comes by standard input.
 #
 # Prints "frozen" once nothing is written any more. The file system moves again when the machine goes on as a copy,
 # which the kernel says, or after a minute if nobody kept it.
 set -eu
 trap '' HUP PIPE
 
+# What is left to the guest while its free memory is cleared, in KiB.
+RESERVE=262144
+
 copies() {
     dmesg | grep -c 'virtual machine fork' || :
 }
 
-before=$(copies)
-sync
-fsfreeze --freeze /
-trap 'fsfreeze --unfreeze /' EXIT
-echo frozen
-left=300
-while [ "$(copies)" = "$before" ] && [ "$left" -gt 0 ]; do
-    sleep 0.2
-    left=$((left - 1))
-done
+# What programs and files left in memory that is free now would be kept with it. Zeros take no place.
+clear_free() {
+    echo 3 > /proc/sys/vm/drop_caches
+    free=$(sed -n 's/^MemFree: *\([0-9]*\) kB$/\1/p' /proc/meminfo)
+    free=$((free - RESERVE))
+    [ "$free" -le 0 ] || perl -e 'my $zeros = "\0" x ($ARGV[0] * 1024)' "$free"
+}
+
+main() {
+    before=$(copies)
+    sync
+    clear_free || :
+    sync
+    fsfreeze --freeze /
+    trap 'fsfreeze --unfreeze /' EXIT
+    echo frozen
+    left=300
+    while [ "$(copies)" = "$before" ] && [ "$left" -gt 0 ]; do
+        sleep 0.2
+        left=$((left - 1))
+    done
+}
+
+# Read to its end before anything stands still.
+main

@@ -6,6 +6,7 @@ use super::{App, Machine};
 use crate::checkpoint::Store;
 use crate::moments::{self, SnapshotName};
 use crate::operate;
+use crate::stage::booted::Start;
 
 /// The arguments of `restore`.
 #[derive(Debug, Clone, clap::Args)]
@@ -37,7 +38,7 @@ impl Args {
                 .note(format!("{} is what it was; it was off then", instance.name));
             return Ok(());
         };
-        if !started.from_memory {
+        if started.start != Start::FromMemory {
             operate::wait_for_site(&host, &record)?;
         }
         app.events.emit(operate::ready(&instance, &record));

@@ -6,6 +6,7 @@ use super::{App, Machine};
 use crate::checkpoint::Store;
 use crate::instance::Phase;
 use crate::operate;
+use crate::stage::booted::Start;
 
 /// The arguments of `start`.
 #[derive(Debug, Clone, clap::Args)]
@@ -29,7 +30,7 @@ impl Args {
         if record.phase != Phase::Made {
             app.events
                 .warn("its last `create` did not end well: `provision status` tells where it stopped");
-        } else if started.is_fresh {
+        } else if started.start != Start::Before {
             operate::wait_for_site(&host, &record)?;
         }
         app.events.emit(operate::ready(&instance, &record));

@@ -11,6 +11,7 @@ use crate::instance::{Instance, Phase, Record};
 use crate::operate::{self, Started};
 use crate::process::kill_point;
 use crate::stage::Host;
+use crate::stage::booted::Start;
 
 /// Makes the machine what it was at the moment `kept`; what it is now is lost. It runs afterwards if it ran then. The
 /// caller holds the machine's lock and a share of the store.
@@ -160,7 +161,7 @@ pub fn reset(host: &Host, instance: &Instance, store: &Store, record: &mut Recor
     let started = restore(host, instance, store, record, &kept)?;
     host.events.step(Stage::Verify, "SSH answers");
     operate::wait_for_site(host, record)?;
-    let went_on = started.is_some_and(|started| started.from_memory);
+    let went_on = started.is_some_and(|started| started.start == Start::FromMemory);
     if went_on {
         return Ok(());
     }

@@ -58,6 +58,7 @@ pub fn fetch(creation: &Creation<'_>) -> Result<()> {
         instance,
         stage: Stage::Media,
         is_bundled: false,
+        memory: None,
     };
     if let Err(error) = run.fetch_packages(&materials) {
         run.bundle_unless_done(&error);

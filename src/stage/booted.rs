@@ -19,6 +19,17 @@ use crate::wait::Wait;
 /// How long, on a real machine, a script of ours may run: downloads of a few hundred MB on a slow line.
 const SCRIPT: u64 = 1800;
 
+/// How a machine came to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// It ran already.
+    Before,
+    /// It booted.
+    Booted,
+    /// It went on from a kept memory.
+    FromMemory,
+}
+
 /// Boots the disk of `work`, or goes on from the memory beside it, gives `job` a session, and powers the guest off, or
 /// keeps its memory where the work wants that.
 ///
@@ -188,6 +199,10 @@ pub struct Script<'a> {
     /// Its standard input, for secrets.
     pub input: &'a [u8],
 }
+
+/// A shell of root's that reads its commands from its standard input; sudo logs no more than that. Root, too, may run it,
+/// and has no need of sudo.
+pub const AS_ROOT: &str = "if [ \"$(id -u)\" = 0 ]; then exec sh -s; else exec sudo -n sh -s; fi";
 
 /// Copies a script into the guest and runs it as root, its output told as events and kept in the work folder.
 ///

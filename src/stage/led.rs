@@ -6,15 +6,13 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
 use super::Host;
+use super::booted::AS_ROOT;
 use crate::event::{Stage, Stream};
 use crate::fault::{Cause, Fault};
 use crate::kept::{GATEWAY, Keeper, NOWHERE, Route};
 use crate::ssh::{Exec, Session};
 
 const SCRIPT: &str = include_str!("../../provision/debian/lead.sh");
-
-/// A shell of root's that reads its commands; sudo logs no more than that.
-const AS_ROOT: &str = "if [ \"$(id -u)\" = 0 ]; then exec sh -s; else exec sudo -n sh -s; fi";
 
 /// How long, in seconds on a real machine, the guest may take for it.
 const LIMIT: u64 = 120;

@@ -3,6 +3,7 @@
 use anyhow::Result;
 
 use super::Host;
+use super::booted::Start;
 use crate::config::Login;
 use crate::event::Stage;
 use crate::fault::{Cause, Fault};
@@ -24,8 +25,8 @@ pub struct Machine<'a> {
     pub login: &'a Login,
     /// The port on 127.0.0.1 that leads to the guest's 443.
     pub https_port: u16,
-    /// Whether it has booted just now.
-    pub is_fresh: bool,
+    /// How it came to run.
+    pub start: Start,
 }
 
 /// How long, on a real machine, Docker may take to answer.
@@ -40,10 +41,12 @@ pub fn run(host: &Host, session: &mut Session, machine: &Machine<'_>) -> Result<
         name,
         login,
         https_port,
-        is_fresh,
+        start,
     } = *machine;
-    if is_fresh {
-        start_what_stayed_down(host, session)?;
+    match start {
+        Start::Before => {}
+        Start::Booted => start_what_stayed_down(host, session)?,
+        Start::FromMemory => warn_of_what_will_stay_down(host, session)?,
     }
     host.events
         .step(Stage::Verify, format!("waiting for https://{}", login.domain()));
@@ -91,6 +94,32 @@ fn start_what_stayed_down(host: &Host, session: &mut Session) -> Result<()> {
         .map(drop)
 }
 
+/// What each container that compose made does when its machine starts, and its name, a line each.
+const POLICIES: &str = "docker ps --quiet --filter label=com.docker.compose.project | xargs --no-run-if-empty \
+                        docker inspect --format '{{.HostConfig.RestartPolicy.Name}} {{.Name}}'";
+
+/// Tells which containers will not start with the machine, which has not booted since they were made.
+fn warn_of_what_will_stay_down(host: &Host, session: &mut Session) -> Result<()> {
+    let job = Exec::new(POLICIES).limit(host.patience(ASK)).cancel(&host.cancel);
+    let told = session.read(&job)?;
+    let down = without_policy(&told);
+    if !down.is_empty() {
+        host.events.warn(format!(
+            "{} will not start with the machine (no `restart:` policy): after `provision stop` and `provision start` its \
+             `make` has to run again",
+            down.join(", ")
+        ));
+    }
+    Ok(())
+}
+
+/// The containers that no policy starts, of [`POLICIES`]: `no` or nothing is none (docs.docker.com, "Engine API").
+fn without_policy(told: &str) -> Vec<&str> {
+    let pairs = told.lines().filter_map(|line| line.split_once(" /"));
+    let without = pairs.filter(|(policy, _)| matches!(*policy, "" | "no"));
+    without.map(|(_, name)| name).collect()
+}
+
 /// The rules decide, `site` among them: it may have come up just after the wait for it ended.
 fn judge(name: &str, results: &[CheckResult]) -> Result<()> {
     let failed = results.iter().filter(|result| !result.passed);
@@ -111,6 +140,13 @@ fn judge(name: &str, results: &[CheckResult]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn containers_without_a_policy_are_named() {
+        let told = "always /nginx\nno /wordpress\nunless-stopped /redis\n /mariadb\non-failure /ftp\n";
+        assert_eq!(without_policy(told), ["wordpress", "mariadb"]);
+        assert!(without_policy("").is_empty());
+    }
 
     #[test]
     fn the_rules_decide_whatever_became_of_the_wait() {

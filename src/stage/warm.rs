@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Result, anyhow};
 use fs_err as fs;
 
-use super::{Host, Work, booted};
+use super::booted::AS_ROOT;
+use super::{Host, Work};
 use crate::event::Stage;
 use crate::fault::{Cause, Fault};
 use crate::machine::Machine;
@@ -13,17 +14,14 @@ use crate::ssh::{Exec, Session};
 
 const SCRIPT: &str = include_str!("../../provision/debian/freeze.sh");
 
-/// Where the script lies in the guest, in memory.
-const PATH: &str = "/run/provision-freeze.sh";
-
 /// What the script prints once the file system stands still.
 const FROZEN: &[u8] = b"frozen\n";
 
-/// How long, in seconds on a real machine, that may take: everything is written first.
+/// How long, in seconds on a real machine, that may take: everything is written and free memory cleared first.
 const LIMIT: u64 = 60;
 
 /// Keeps the memory of a stage's machine, which ends, in the folder where the work wants it. Gives whether it did;
-/// where it cannot be kept that is told, and the machine runs on. Root's session is wanted.
+/// where it cannot be kept that is told, and the machine runs on. The session's user is root or may be.
 ///
 /// # Errors
 /// When the user interrupts.
@@ -56,12 +54,9 @@ pub fn hibernate(
 
 /// Returns once the guest's file system stands still.
 fn freeze(host: &Host, session: &mut Session) -> Result<()> {
-    booted::copy(host, session, PATH, SCRIPT.as_bytes()).context("copying freeze.sh into the guest")?;
-    let job = Exec::new(format!("exec sh {PATH}"))
-        .limit(host.patience(LIMIT))
-        .cancel(&host.cancel);
-    let mut said = Vec::new();
-    let ran = session.exec_bytes(&job, None, &mut |_, bytes| {
+    let job = Exec::new(AS_ROOT).limit(host.patience(LIMIT)).cancel(&host.cancel);
+    let (mut script, mut said) = (SCRIPT.as_bytes(), Vec::new());
+    let ran = session.exec_bytes(&job, Some(&mut script), &mut |_, bytes| {
         said.extend_from_slice(bytes);
         // The script goes on in the guest; nobody listens to it any more.
         if said.ends_with(FROZEN) {
@@ -87,18 +82,16 @@ fn freeze(host: &Host, session: &mut Session) -> Result<()> {
 
 /// Lets the guest write again, and removes what there is of its memory.
 fn abandon(host: &Host, folder: &Path, session: &mut Session) {
-    let job = Exec::new("fsfreeze --unfreeze /")
-        .limit(host.patience(LIMIT))
-        .cancel(&host.cancel);
+    let job = Exec::new(AS_ROOT).limit(host.patience(LIMIT)).cancel(&host.cancel);
+    let mut script = &b"fsfreeze --unfreeze /"[..];
     // It may not have been frozen; if it was, the script lets it go on after a while.
-    let _ = session.exec(&job, None, &mut |_, _| ());
+    let _ = session.exec(&job, Some(&mut script), &mut |_, _| ());
     let _ = fs::remove_dir_all(folder);
 }
 
-/// Whether a stage's end is a good one to keep the memory: what follows is quick but for its boot, and root's session is
-/// at hand.
+/// Whether a stage's end is a good one to keep the memory: what follows is quick but for its boot.
 pub const fn is_worth_it(stage: Stage) -> bool {
-    matches!(stage, Stage::Docker | Stage::Account)
+    matches!(stage, Stage::Docker | Stage::Account | Stage::Project)
 }
 
 /// Where in a folder of work the memory is kept.
