@@ -2,6 +2,7 @@
 
 mod failed;
 mod fetch;
+mod former;
 mod inputs;
 mod iso;
 mod kept;

@@ -1,6 +1,7 @@
 //! The stages, one file each. Each takes typed input and gives typed output; none knows another.
 
 pub mod account;
+pub mod as_root;
 pub mod booted;
 pub mod docker;
 pub mod install;

@@ -72,7 +72,8 @@ pub struct Features {
     pub hardware: Option<&'static str>,
     /// Whether what a guest's service manager is told may reach it after its SSH server has started.
     pub tells_late: bool,
-    /// Whether a stage may end by [`super::Machine::hibernate`] and the next go on from there.
+    /// Whether a stage may end by [`super::Machine::hibernate`] and the next go on from there, or another making of the
+    /// same on [another checkpoint](Driver::lay_on).
     pub hibernates: bool,
 }
 
@@ -243,6 +244,13 @@ pub trait Driver: Sync {
     /// # Errors
     /// When the program fails.
     fn create_overlay(&self, disk: &Path, name: &str, chain: &[PathBuf]) -> Result<()>;
+
+    /// Lays the disk of a machine that does not run on `below` instead of on what it lies on now, without another content.
+    /// What it lies on has to lie on `below`, too.
+    ///
+    /// # Errors
+    /// When the program fails or can no such thing, or the user interrupts: the disk is of no use then.
+    fn lay_on(&self, disk: &Path, below: &Path, cancel: &Cancel) -> Result<()>;
 
     /// Moves the disk of a machine that does not run, which replaces what is at `to`. It may get another name there: ask
     /// [`Driver::disk_in`] again.

@@ -16,6 +16,7 @@ use crate::machine::driver::Home;
 use crate::plan::making::Makings;
 use crate::plan::{Plan, Planned};
 use crate::stage::led;
+use crate::stage::project::Begin;
 
 /// The machine in which packages are fetched; it is gone afterwards.
 const MACHINE: &str = "provision-fetch";
@@ -126,7 +127,7 @@ impl Run<'_> {
         let events = &self.host().events;
         events.note("the packages of its checkpoint are not kept: the stage runs again, to fetch them");
         let work = self.work(planned.stage, Some(parent))?;
-        self.run_stage(materials, planned.stage, &work)?;
+        self.run_stage(materials, planned.stage, &work, Begin::Account)?;
         self.keep_receipt(&materials.parts, planned.stage);
         Home::of_stage(&work.dir).remove()?;
         Ok(fs::remove_dir_all(&work.dir)?)

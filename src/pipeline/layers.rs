@@ -17,6 +17,7 @@ use crate::machine::Forward;
 use crate::machine::driver::Home;
 use crate::plan::Planned;
 use crate::ssh::Target;
+use crate::stage::project::Begin;
 use crate::stage::{self, Work, warm};
 
 /// How many bytes a stage's layer may take while it is made, generously: the reference project's are below a half of
@@ -74,16 +75,10 @@ impl Run<'_> {
         // Where the two folders lie on different disks the layer is made on one and kept on the other.
         host::disk::require(self.instance.dir(), room(stage))?;
         host::disk::require(self.store.folder(), room(stage))?;
-        self.record.work_layer = parent.map(|layer| layer.manifest.base.clone());
-        self.choose_ports()?;
-        self.enter(Phase::Building(stage))?;
         let start = Instant::now();
-        let work = self.work(stage, parent)?;
-        let ran = self.run_stage(materials, stage, &work);
-        self.keep_logs(stage, &work, ran.is_ok())?;
-        let facts = match ran {
-            Ok(facts) => facts,
-            Err(error) => return Err(self.failed(materials, stage, &work, error)),
+        let (work, facts) = match self.on_former_build(materials, stage, parent)? {
+            Some(made) => made,
+            None => self.on_parent(materials, stage, parent)?,
         };
         self.keep_receipt(&materials.parts, stage);
         let seconds = start.elapsed().as_secs_f64();
@@ -109,6 +104,25 @@ impl Run<'_> {
         fs::remove_dir_all(&work.dir)?;
         events.emit(Event::StageDone { stage, seconds });
         Ok(layer)
+    }
+
+    /// Runs the stage on a disk that lies on `parent`.
+    fn on_parent(&mut self, materials: &Materials, stage: Stage, parent: Option<&Layer>) -> Result<(Work, Facts)> {
+        let work = self.begin(stage, parent)?;
+        let ran = self.run_stage(materials, stage, &work, Begin::Account);
+        self.keep_logs(stage, &work, ran.is_ok())?;
+        match ran {
+            Ok(facts) => Ok((work, facts)),
+            Err(error) => Err(self.failed(materials, stage, &work, error)),
+        }
+    }
+
+    /// Writes down what the stage's machine lies on, and makes its disk.
+    pub(super) fn begin(&mut self, stage: Stage, on: Option<&Layer>) -> Result<Work> {
+        self.record.work_layer = on.map(|layer| layer.manifest.base.clone());
+        self.choose_ports()?;
+        self.enter(Phase::Building(stage))?;
+        self.work(stage, on)
     }
 
     /// The stage's folder with its disk: an overlay on the checkpoint before, or an empty one.
@@ -142,7 +156,7 @@ impl Run<'_> {
             && has_room(self.store.folder())
     }
 
-    pub(super) fn run_stage(&self, materials: &Materials, stage: Stage, work: &Work) -> Result<Facts> {
+    pub(super) fn run_stage(&self, materials: &Materials, stage: Stage, work: &Work, begin: Begin) -> Result<Facts> {
         let Materials { iso, parts } = materials;
         let Parts {
             recipe,
@@ -169,7 +183,7 @@ impl Run<'_> {
             }
             Stage::Project => {
                 let user = self.target(login.as_str(), identity);
-                stage::project::run(host, work, &forwards, &user, login, project)
+                stage::project::run(host, work, &forwards, &user, login, project, begin)
             }
             Stage::Media | Stage::Verify | Stage::Seal | Stage::Export | Stage::Import => Ok(Facts::default()),
         }
@@ -192,14 +206,20 @@ impl Run<'_> {
         Target::new(self.record.ssh_port, user, identity)
     }
 
-    fn keep_logs(&self, stage: Stage, work: &Work, has_worked: bool) -> Result<()> {
+    pub(super) fn keep_logs(&self, stage: Stage, work: &Work, has_worked: bool) -> Result<()> {
         let kept = instance::copy_logs(&work.dir, &self.instance.logs(stage));
         // A failed stage's own error matters more.
         if has_worked { kept } else { Ok(()) }
     }
 
     /// Leaves a bundle, and the machine where the user should look at it.
-    fn failed(&mut self, materials: &Materials, stage: Stage, work: &Work, error: anyhow::Error) -> anyhow::Error {
+    pub(super) fn failed(
+        &mut self,
+        materials: &Materials,
+        stage: Stage,
+        work: &Work,
+        error: anyhow::Error,
+    ) -> anyhow::Error {
         let kept = stage::project::is_make(&error);
         if !self.is_users_own(&error) {
             self.bundle(&work.dir, &error);

@@ -200,10 +200,6 @@ pub struct Script<'a> {
     pub input: &'a [u8],
 }
 
-/// A shell of root's that reads its commands from its standard input; sudo logs no more than that. Root, too, may run it,
-/// and has no need of sudo.
-pub const AS_ROOT: &str = "if [ \"$(id -u)\" = 0 ]; then exec sh -s; else exec sudo -n sh -s; fi";
-
 /// Copies a script into the guest and runs it as root, its output told as events and kept in the work folder.
 ///
 /// # Errors

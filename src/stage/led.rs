@@ -1,13 +1,11 @@
 //! Leads what a guest fetches through the host's keeper while a job works in it, and takes every trace of that back.
 
-use std::io::Read;
-
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
 use super::Host;
-use super::booted::AS_ROOT;
-use crate::event::{Stage, Stream};
+use super::as_root;
+use crate::event::Stage;
 use crate::fault::{Cause, Fault};
 use crate::kept::{GATEWAY, Keeper, NOWHERE, Route};
 use crate::ssh::{Exec, Session};
@@ -65,7 +63,7 @@ pub fn around<T>(
     let result = job(session);
     // The disk of an interrupted stage is thrown away, and its user does not want to wait.
     host.cancel.check()?;
-    let job = Exec::new(AS_ROOT).limit(host.patience(LIMIT));
+    let job = Exec::new(as_root::SHELL).limit(host.patience(LIMIT));
     let ended = run(&job, session, "end", &[]).context("taking back how the guest was led");
     match result {
         Ok(value) => ended.map(|()| value),
@@ -90,7 +88,9 @@ fn begin(host: &Host, keeper: &Keeper, session: &mut Session, engine: Engine, cl
             Some(with_mirror(&text, keeper.route())?)
         }
     };
-    let job = Exec::new(AS_ROOT).limit(host.patience(LIMIT)).cancel(&host.cancel);
+    let job = Exec::new(as_root::SHELL)
+        .limit(host.patience(LIMIT))
+        .cancel(&host.cancel);
     run(&job, session, "begin", &arguments(keeper.route(), clock, json))
 }
 
@@ -129,20 +129,11 @@ fn with_mirror(text: &str, route: &Route) -> Result<String> {
     Ok(config.to_string())
 }
 
-/// Runs the script by `job`. All of it goes in by standard input, so that no log of the guest names it.
 fn run(job: &Exec<'_>, session: &mut Session, action: &str, args: &[String]) -> Result<()> {
-    let words = std::iter::once(action).chain(args.iter().map(String::as_str));
-    let words = shlex::try_join(words).context("quoting how the guest is led")?;
-    let text = format!("set -- {words}\n{SCRIPT}");
-    let mut input = text.as_bytes();
-    let mut said = Vec::new();
-    let status = session.exec(job, Some(&mut input as &mut dyn Read), &mut |stream, line| {
-        if stream == Stream::Stderr {
-            said.push(line.trim_start_matches("lead: error: ").to_owned());
-        }
-    })?;
-    if status != 0 {
-        bail!(Fault::new(Cause::Guest, said.join("; ")));
+    let words: Vec<String> = std::iter::once(action.to_owned()).chain(args.iter().cloned()).collect();
+    let ran = as_root::run(job, session, "lead", SCRIPT, &words)?;
+    if ran.status != 0 {
+        bail!(Fault::new(Cause::Guest, ran.errors));
     }
     Ok(())
 }

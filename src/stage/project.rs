@@ -4,9 +4,11 @@ mod diagnosis;
 mod make;
 mod pinned;
 mod settle;
+mod undo;
 
 pub use pinned::reference;
 use std::time::Duration;
+pub use undo::Unclean;
 
 use anyhow::{Context as _, Result, bail};
 
@@ -61,6 +63,16 @@ struct Site<'a> {
     https_port: u16,
 }
 
+/// What the project is built in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begin {
+    /// A machine with an account, and nothing else.
+    Account,
+    /// One in which the project was built before, with Docker's build cache. A `make` that fails there is no reason to keep
+    /// it: it may do in a clean one.
+    FormerBuild,
+}
+
 /// Runs the stage on the disk of `work`, and tells which images the guest has then. When `make` fails, the machine is left
 /// running for the user to look at.
 ///
@@ -74,8 +86,16 @@ pub fn run(
     user: &Target,
     login: &Login,
     input: &Input,
+    begin: Begin,
 ) -> Result<Facts> {
-    booted::with_guest(host, work, Stage::Project, forwards, user, is_make, |session| {
+    let keep: fn(&anyhow::Error) -> bool = match begin {
+        Begin::Account => is_make,
+        Begin::FormerBuild => |_| false,
+    };
+    booted::with_guest(host, work, Stage::Project, forwards, user, keep, |session| {
+        if begin == Begin::FormerBuild {
+            undo::run(host, session, login)?;
+        }
         copy(host, session, &input.tree)?;
         let site = Site {
             login,

@@ -5,8 +5,7 @@ use std::path::Path;
 use anyhow::{Result, anyhow};
 use fs_err as fs;
 
-use super::booted::AS_ROOT;
-use super::{Host, Work};
+use super::{Host, Work, as_root};
 use crate::event::Stage;
 use crate::fault::{Cause, Fault};
 use crate::machine::Machine;
@@ -54,7 +53,9 @@ pub fn hibernate(
 
 /// Returns once the guest's file system stands still.
 fn freeze(host: &Host, session: &mut Session) -> Result<()> {
-    let job = Exec::new(AS_ROOT).limit(host.patience(LIMIT)).cancel(&host.cancel);
+    let job = Exec::new(as_root::SHELL)
+        .limit(host.patience(LIMIT))
+        .cancel(&host.cancel);
     let (mut script, mut said) = (SCRIPT.as_bytes(), Vec::new());
     let ran = session.exec_bytes(&job, Some(&mut script), &mut |_, bytes| {
         said.extend_from_slice(bytes);
@@ -82,7 +83,9 @@ fn freeze(host: &Host, session: &mut Session) -> Result<()> {
 
 /// Lets the guest write again, and removes what there is of its memory.
 fn abandon(host: &Host, folder: &Path, session: &mut Session) {
-    let job = Exec::new(AS_ROOT).limit(host.patience(LIMIT)).cancel(&host.cancel);
+    let job = Exec::new(as_root::SHELL)
+        .limit(host.patience(LIMIT))
+        .cancel(&host.cancel);
     let mut script = &b"fsfreeze --unfreeze /"[..];
     // It may not have been frozen; if it was, the script lets it go on after a while.
     let _ = session.exec(&job, Some(&mut script), &mut |_, _| ());

@@ -38,6 +38,7 @@ pub fn about(stage: Stage, part: &str) -> &'static str {
             ("verify", "the engine answers; which packages there are"),
         ],
         Stage::Project => &[
+            ("undo", "back to the account, with the build cache"),
             ("copy", "Makefile, srcs and secrets"),
             ("make", "image builds and the start of the services"),
             ("site", "until it answers"),
@@ -74,6 +75,7 @@ pub fn of_step(stage: Stage, text: &str) -> String {
         (Stage::Media, _) if begins("checking ") => "check",
         (Stage::Media, _) if begins("resolving ") => "resolve",
         (Stage::Account, _) if begins("making the user ") => "user",
+        (Stage::Project, "taking back the former build") => "undo",
         (Stage::Project, "copying the project") => "copy",
         (Stage::Project, "waiting for the site's first start") => "site",
         (Stage::Project, _) if begins("running make") => "make",

@@ -54,6 +54,10 @@ impl driver::Driver for Driver {
         image::create_overlay(disk, backing)
     }
 
+    fn lay_on(&self, disk: &Path, below: &Path, cancel: &Cancel) -> Result<()> {
+        image::rebase(disk, below, cancel)
+    }
+
     fn replace(&self, from: &Path, to: &Path, _: &str) -> Result<()> {
         moments::replace(from, to)
     }

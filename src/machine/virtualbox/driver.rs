@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use fs_err as fs;
 
 use super::vboxmanage::VBoxManage;
@@ -74,6 +74,10 @@ impl driver::Driver for Driver {
     fn create_overlay(&self, disk: &Path, name: &str, chain: &[PathBuf]) -> Result<()> {
         let chain: Vec<&Path> = chain.iter().map(PathBuf::as_path).collect();
         disks::create_overlay(&vbox()?, disk, name, &chain)
+    }
+
+    fn lay_on(&self, disk: &Path, _: &Path, _: &Cancel) -> Result<()> {
+        bail!("VirtualBox cannot lay {} on another disk", disk.display())
     }
 
     fn replace(&self, from: &Path, to: &Path, name: &str) -> Result<()> {

@@ -1,0 +1,90 @@
+#!/bin/sh
+# Takes a machine in which a project was built back to how its account was made: without containers, volumes, networks and
+# images, with nothing in LOGIN's home. Docker's build cache stays, so that another build does again only what has changed.
+# Runs as root; comes by standard input.
+#
+#   undo.sh --login LOGIN --folder FOLDER
+#
+# FOLDER, the project's in LOGIN's home, was made before anything of the project ran: it tells what is the project's, and
+# what was there before. Exit code 3: something else was changed, which this cannot take back; standard error says what.
+set -eu
+
+die() {
+    echo "undo: error: $1" >&2
+    exit "${2:-1}"
+}
+
+login='' folder=''
+while [ $# -gt 0 ]; do
+    [ $# -ge 2 ] || die "$1: unknown, or its value is missing"
+    case $1 in
+        --login) login=$2 ;;
+        --folder) folder=$2 ;;
+        *) die "$1: unknown option" ;;
+    esac
+    shift 2
+done
+home=/home/$login
+
+# The seconds since 1970 at which a file was made; 0 where the file system does not know.
+born() {
+    stat --format %W -- "$1"
+}
+
+# What the project's `make` left running. What held the file system still while the memory was kept is among it, and must
+# have let it go before: nothing can be written until then.
+end_processes() {
+    : > "$home/.undo"
+    rm "$home/.undo"
+    own=/sys/fs/cgroup$(sed -n 's/^0:://p' /proc/self/cgroup)
+    for group in /sys/fs/cgroup/user.slice/user-*.slice/session-*.scope /sys/fs/cgroup/user.slice/user-*.slice/user@*.service/app.slice; do
+        # A session may end by itself meanwhile.
+        [ "$group" = "$own" ] || [ ! -e "$group/cgroup.kill" ] || echo 1 > "$group/cgroup.kill" || :
+    done
+}
+
+clear_docker() {
+    swarm=$(docker info --format '{{.Swarm.LocalNodeState}}')
+    [ "$swarm" = inactive ] || die "its engine is part of a swarm" 3
+    docker ps --all --quiet | xargs --no-run-if-empty docker rm --force --volumes > /dev/null
+    docker volume prune --all --force > /dev/null
+    docker network prune --force > /dev/null
+    docker image prune --all --force > /dev/null
+}
+
+clear_home() {
+    rm -rf "${home:?}/$folder"
+    find "$home/data" -mindepth 1 -delete
+    # What is new goes with all in it; what is left of these was there before.
+    changed=$(find "$home" -mindepth 1 ! -path "$home/data" -newerct "@$since" \
+        \( -exec sh -c '[ "$(stat --format %W -- "$1")" -ge "$2" ]' sh {} "$since" \; -exec rm -rf {} \; -prune -o -print \))
+    [ -z "$changed" ] || die "it changed $(echo "$changed" | tail -n 1)" 3
+    for file in /etc/skel/.[!.]* /etc/skel/*; do
+        [ ! -e "$file" ] || [ -e "$home/${file##*/}" ] || die "it removed $home/${file##*/}" 3
+    done
+    [ -e "$home/.ssh/authorized_keys" ] || die "it removed $home/.ssh/authorized_keys" 3
+    # As account.sh makes them.
+    chown "$login:$login" "$home" "$home/data"
+    chmod 755 "$home" "$home/data"
+    find /tmp /var/tmp /dev/shm -mindepth 1 -newerct "@$since" ! -path '*/systemd-private-*' -delete
+}
+
+# The rest of the system must be as it was, but for what it writes by itself.
+require_untouched() {
+    changed=$(find / -xdev \( -path "$home" -o -path /var/lib/docker -o -path /var/lib/containerd -o -path /var/lib/systemd \
+        -o -path /var/log -o -path /var/tmp -o -path /tmp -o -path /run -o -path /etc/docker \) -prune -o -newerct "@$since" -print)
+    # The engine was led to another mirror for a while: its configuration went and came back.
+    [ -e /etc/docker/daemon.json ] || die "it removed /etc/docker/daemon.json" 3
+    changed=$changed$(find /etc/docker -type f -newermt "@$since")
+    [ -z "$changed" ] || die "it changed $(echo "$changed" | tail -n 1)" 3
+}
+
+[ -d "$home/$folder" ] || die "the project's folder is gone" 3
+since=$(born "$home/$folder")
+[ "$since" -gt 0 ] || die "its file system does not tell when a file was made" 3
+end_processes
+require_untouched
+clear_docker
+clear_home
+# The host's file need not hold what is free in the guest's.
+fstrim / || :

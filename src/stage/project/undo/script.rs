@@ -1,0 +1,71 @@
+//! The script in a folder of its own, with this host's programs.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// The script's end in a guest in which a project did what the shell's `did` says.
+fn undone(did: &str) -> Output {
+    let (repository, root) = (Path::new(env!("CARGO_MANIFEST_DIR")), tempfile::tempdir().unwrap());
+    let mut command = Command::new("unshare");
+    if !rustix::process::geteuid().is_root() {
+        command.args(["--user", "--map-root-user"]);
+    }
+    command.args(["--mount", "--pid", "--fork"]);
+    command.arg(repository.join("tests/support/built-guest"));
+    command.args([repository.join("provision/debian/undo.sh"), root.path().to_owned()]);
+    command.arg(did).output().unwrap()
+}
+
+#[track_caller]
+fn left(did: &str) -> String {
+    let output = undone(did);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn what_a_project_made_goes_and_what_was_there_stays() {
+    let did = "cd ~ && mkdir -p .docker/buildx data/db inception/srcs '.a b' && touch .docker/buildx/x data/db/y '.a b/c' && \
+               touch inception/Makefile /tmp/z /var/tmp/z /var/log/l /var/lib/systemd/s /var/lib/docker/d && chmod 700 . data";
+    assert_eq!(
+        left(did),
+        "./.profile\n./.ssh\n./.ssh/authorized_keys\n./data\n755 .\n755 data\n\
+         info --format {{.Swarm.LocalNodeState}}\nps --all --quiet\nvolume prune --all --force\nnetwork prune --force\n\
+         image prune --all --force\n"
+    );
+}
+
+#[test]
+fn the_engine_may_have_been_led_elsewhere_meanwhile() {
+    left("cd /etc/docker && mv daemon.json kept && echo {} > daemon.json && mv kept daemon.json");
+}
+
+#[test]
+fn what_cannot_be_taken_back_is_named() {
+    let table = [
+        ("echo more >> ~/.profile", "it changed /home/root/.profile"),
+        ("chmod 600 ~/.ssh/authorized_keys", "it changed /home/root/.ssh/authorized_keys"),
+        ("rm ~/.profile", "it removed /home/root/.profile"),
+        ("rm -r ~/.ssh", "it removed /home/root/.ssh/authorized_keys"),
+        ("rm ~/.ssh/authorized_keys", "it changed /home/root/.ssh"),
+        ("echo 1.2.3.4 name >> /etc/hosts", "it changed /etc/hosts"),
+        ("touch /etc/new", "it changed /etc/new"),
+        ("rm /etc/hosts", "it changed /etc"),
+        ("mkdir /srv", "it changed /srv"),
+        ("echo {} > /etc/docker/daemon.json", "it changed /etc/docker/daemon.json"),
+        ("rm /etc/docker/daemon.json", "it removed /etc/docker/daemon.json"),
+        ("rm -r ~/inception", "the project's folder is gone"),
+        ("echo active > /run/swarm", "its engine is part of a swarm"),
+    ];
+    std::thread::scope(|scope| {
+        for (did, expected) in table {
+            scope.spawn(move || {
+                let output = undone(did);
+                let said = String::from_utf8_lossy(&output.stderr);
+                assert_eq!(output.status.code(), Some(super::UNCLEAN), "{did}: {said}");
+                assert_eq!(said.trim(), format!("undo: error: {expected}"), "{did}");
+            });
+        }
+    });
+}
