@@ -12,8 +12,33 @@ use serde_json::Value;
 use super::run::Run;
 use super::servers::Server;
 
-/// The login of the tests' machines.
+/// The login of the machines of the reference project.
 pub const LOGIN: &str = "tlogin";
+
+/// A project, and the login that it is deployed for.
+#[derive(Clone, Copy)]
+pub struct Project {
+    /// Its folder in this repository.
+    folder: &'static str,
+    /// The login, which names its machine.
+    login: &'static str,
+    /// What only its page contains.
+    mark: &'static str,
+}
+
+/// The repository's own, with three services.
+pub const REFERENCE: Project = Project {
+    folder: "",
+    login: LOGIN,
+    mark: "wp-content",
+};
+
+/// One small service, for steps that are about machines and not about what runs in them.
+pub const SMALL: Project = Project {
+    folder: "tests/fixtures/small",
+    login: "cut-off",
+    mark: "a volume of the small project",
+};
 
 /// When the tests began.
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
@@ -24,6 +49,7 @@ static REGISTRY: Mutex<Weak<Server>> = Mutex::new(Weak::new());
 /// Everything around the program under test.
 pub struct World {
     name: &'static str,
+    deployed: Project,
     folder: tempfile::TempDir,
     cache: PathBuf,
     /// Where gpg keeps the key that signs the ISO's checksums.
@@ -33,9 +59,9 @@ pub struct World {
 }
 
 impl World {
-    /// Starts the servers and lays out a project with a guest definition of its own, whose ISO is on the mirror and
-    /// signed by a key made here. `name` is for the output.
-    pub fn new(name: &'static str) -> Self {
+    /// Starts the servers and lays out a copy of `deployed` with a guest definition of its own, whose ISO is on the
+    /// mirror and signed by a key made here. `name` is for the output.
+    pub fn new(name: &'static str, deployed: Project) -> Self {
         let kept =
             PathBuf::from(std::env::var_os("PROVISION_TEST_CACHE").expect("tests/run sets PROVISION_TEST_CACHE"));
         let folder = tempfile::Builder::new().prefix("provision-e2e-").tempdir().unwrap();
@@ -53,8 +79,8 @@ impl World {
         let definition = definition(mirror.port);
         fs::write(project.join("vm/test.toml"), definition).unwrap();
         let settings = format!(
-            "login = \"{LOGIN}\"\nguest = \"test\"\n[docker]\nregistry_mirror = \"http://10.0.2.2:{}\"\n",
-            registry.port
+            "login = \"{}\"\nguest = \"test\"\n[docker]\nregistry_mirror = \"http://10.0.2.2:{}\"\n",
+            deployed.login, registry.port
         );
         fs::write(project.join("provision.toml"), settings).unwrap();
         fs::write(
@@ -62,11 +88,12 @@ impl World {
             "/vm/\nprovision.toml\n.provisionignore\n",
         )
         .unwrap();
-        let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
-        copy(&repository.join("srcs"), &project.join("srcs"));
-        fs::copy(repository.join("Makefile"), project.join("Makefile")).unwrap();
+        for part in ["srcs", "Makefile"] {
+            copy(&deployed.source().join(part), &project.join(part));
+        }
         Self {
             name,
+            deployed,
             cache: kept.join("cache"),
             signing: kept.join("signing"),
             folder,
@@ -83,6 +110,16 @@ impl World {
     /// A line of the tests' output.
     pub fn say(&self, text: &str) {
         println!("{:>5} s {:<7} {text}", START.elapsed().as_secs(), self.name);
+    }
+
+    /// The login of the machine, which is its name, too.
+    pub fn login(&self) -> &'static str {
+        self.deployed.login
+    }
+
+    /// What only the project's page contains.
+    pub fn mark(&self) -> &'static str {
+        self.deployed.mark
     }
 
     /// The project's folder.
@@ -106,10 +143,10 @@ impl World {
             .unwrap()
     }
 
-    /// Whether the project is no longer the reference project.
+    /// Whether the project is no longer what it was at first.
     pub fn is_changed(&self) -> bool {
         let text = |folder: &Path| fs::read_to_string(folder.join("srcs/docker-compose.yml")).unwrap();
-        text(&self.project()) != text(Path::new(env!("CARGO_MANIFEST_DIR")))
+        text(&self.project()) != text(&self.deployed.source())
     }
 
     /// Removes a checkpoint from the cache that is kept for the next run.
@@ -210,6 +247,13 @@ impl World {
             program.ends_with(b"qemu-system-x86_64") && line.windows(ours.len()).any(|part| part == ours)
         })
         .collect()
+    }
+}
+
+impl Project {
+    /// Its folder.
+    fn source(&self) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join(self.folder)
     }
 }
 
