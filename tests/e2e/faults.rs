@@ -34,8 +34,9 @@ pub fn an_installer_asks(world: &World) -> Run {
     );
 
     let mut run = world.run(&["create", "--name", "asks", "--iso", iso.to_str().unwrap()]);
-    let starting = |event: &Value| event["event"] == "step" && event["text"] == "starting the installer";
-    assert!(run.until(starting), "the installer never began");
+    // From here on its QEMU is there, for whoever counts them.
+    let shows = |event: &Value| event["event"] == "progress" && event["stage"] == "install";
+    assert!(run.until(shows), "the installer never began");
     run
 }
 
