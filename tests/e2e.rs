@@ -99,21 +99,25 @@ mod e2e {
         faults::a_standstill_is_quoted(&world, standstill);
         world.step("a QEMU that dies is told at once");
         faults::a_dying_qemu_is_quoted(&world);
-        world.step("a remastered medium installs by BIOS, and its machine boots");
-        medium::installs_by_bios(&world);
-        world.step("VirtualBox without its kernel driver is told, and nothing is left");
-        virtualbox::says_what_is_missing(&world);
-        world.step("without a network and a cache, what is missing is named");
-        offline::names_what_is_missing(&world);
-        world.step("what a build with a network fetches is kept");
-        offline::keeps_what_is_fetched(&world);
-        world.step("without a network a machine for another login is made");
-        offline::makes_a_machine(&world);
-        world.step("every format of its export holds the same disk");
-        export::holds_the_same_disk_in_every_format(&world);
         std::thread::scope(|scope| {
-            world.step("the exported qcow2 boots on SATA with BIOS from now on");
+            world.step("a remastered medium installs by BIOS, and its machine boots, beside what follows");
+            scope.spawn(|| medium::installs_by_bios(&world));
+            world.step("VirtualBox without its kernel driver is told, and nothing is left");
+            virtualbox::says_what_is_missing(&world);
+            world.step("without a network and a cache, what is missing is named");
+            offline::names_what_is_missing(&world);
+            world.step("what a build with a network fetches is kept");
+            offline::keeps_what_is_fetched(&world);
+            world.step("without a network a machine for a new login is made");
+            offline::makes_a_machine(&world);
+        });
+        world.step("it is exported as a qcow2");
+        export::is_a_qcow2(&world);
+        std::thread::scope(|scope| {
+            world.step("the qcow2 boots on SATA with BIOS, beside what follows");
             let sata = scope.spawn(|| images::boots_on_sata(&world));
+            world.step("every format of an export holds the same disk");
+            export::holds_the_same_disk_in_every_format(&world);
             world.step("a containerdisk goes into a registry");
             export::is_pushed_to_a_registry(&world);
             world.step("a sealed OVA is taken by VirtualBox without a warning");

@@ -44,29 +44,36 @@ fn export(world: &World, format: &str, file: &Path, more: &[&str]) -> Value {
     result.clone()
 }
 
-/// Every format that is a disk alone holds just what the machine's disk holds.
-pub fn holds_the_same_disk_in_every_format(world: &World) {
+/// The machine becomes a qcow2, once it does not run; it stays, to be booted.
+pub fn is_a_qcow2(world: &World) {
     let file = world.path("running.qcow2");
     let refused = world.output(&["export", "--format", "qcow2", "--output", file.to_str().unwrap()]);
     assert_eq!(refused.status.code(), Some(2), "its disk changes");
     world.text(&["stop"]);
-    let disk = world.disk(world.login());
-    for (format, ending, driver) in DISKS {
-        let file = world.path(&format!("machine.{ending}"));
-        export(world, format, &file, &[]);
-        run(Command::new("qemu-img")
-            .args(["compare", "-f", driver, "-F", "qcow2"])
-            .args([&file, &disk]));
-        if matches!(driver, "qcow2" | "vdi" | "vmdk") {
-            run(Command::new("qemu-img").args(["check", "-f", driver]).arg(&file));
-        }
-        if driver != "qcow2" {
-            fs::remove_file(&file).unwrap();
-        }
+    holds_the_same_disk(world, DISKS[0]);
+}
+
+/// Every other format that is a disk alone holds just what the machine's disk holds, too.
+pub fn holds_the_same_disk_in_every_format(world: &World) {
+    for format in &DISKS[1..] {
+        fs::remove_file(holds_the_same_disk(world, *format)).unwrap();
     }
     let checkpoint = world.path("docker.qcow2");
     export(world, "qcow2", &checkpoint, &["--checkpoint", "docker"]);
     fs::remove_file(&checkpoint).unwrap();
+}
+
+/// Exports the machine in a format and compares. Gives the file.
+fn holds_the_same_disk(world: &World, (format, ending, driver): (&str, &str, &str)) -> PathBuf {
+    let file = world.path(&format!("machine.{ending}"));
+    export(world, format, &file, &[]);
+    run(Command::new("qemu-img")
+        .args(["compare", "-f", driver, "-F", "qcow2"])
+        .args([&file, &world.disk(world.login())]));
+    if matches!(driver, "qcow2" | "vdi" | "vmdk") {
+        run(Command::new("qemu-img").args(["check", "-f", driver]).arg(&file));
+    }
+    file
 }
 
 /// A containerdisk goes into a registry as it is, under the digest that it has here.
