@@ -174,4 +174,6 @@ fn is_a_machine(world: &World, name: &str) {
     assert_eq!(told, format!("{}\nvda\n", world.login()));
     let refused = world.output(&["create", "--name", name]);
     assert_eq!(refused.status.code(), Some(3));
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(said.contains("was imported"), "{said}");
 }
