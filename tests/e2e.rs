@@ -20,10 +20,12 @@ mod e2e {
     mod facts;
     mod faults;
     mod images;
+    mod layout;
     mod machine;
     mod medium;
     mod moments;
     mod offline;
+    mod project;
     mod rebuild;
     mod run;
     mod servers;
@@ -32,7 +34,8 @@ mod e2e {
     mod virtualbox;
     mod world;
 
-    use world::{REFERENCE, SMALL, World};
+    use project::{REFERENCE, SMALL};
+    use world::World;
 
     /// The life of a machine, from nothing to its end.
     #[test]

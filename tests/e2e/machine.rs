@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::project::LOGIN;
 use super::timings;
-use super::world::{LOGIN, World};
+use super::world::World;
 
 /// The stages that leave checkpoints.
 const BUILT: [&str; 4] = ["install", "docker", "account", "project"];

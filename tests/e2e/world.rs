@@ -9,36 +9,10 @@ use std::time::Instant;
 
 use serde_json::Value;
 
+use super::layout::{copy, definition, mirror, sign};
+use super::project::Project;
 use super::run::Run;
 use super::servers::Server;
-
-/// The login of the machines of the reference project.
-pub const LOGIN: &str = "tlogin";
-
-/// A project, and the login that it is deployed for.
-#[derive(Clone, Copy)]
-pub struct Project {
-    /// Its folder in this repository.
-    folder: &'static str,
-    /// The login, which names its machine.
-    login: &'static str,
-    /// What only its page contains.
-    mark: &'static str,
-}
-
-/// The repository's own, with three services.
-pub const REFERENCE: Project = Project {
-    folder: "",
-    login: LOGIN,
-    mark: "wp-content",
-};
-
-/// One small service, for steps that are about machines and not about what runs in them.
-pub const SMALL: Project = Project {
-    folder: "tests/fixtures/small",
-    login: "cut-off",
-    mark: "a volume of the small project",
-};
 
 /// When the tests began.
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
@@ -250,13 +224,6 @@ impl World {
     }
 }
 
-impl Project {
-    /// Its folder.
-    fn source(&self) -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join(self.folder)
-    }
-}
-
 impl Drop for World {
     fn drop(&mut self) {
         // A failed step may leave a machine that was released on purpose.
@@ -271,77 +238,4 @@ fn registry(folder: &Path) -> Arc<Server> {
         *shared = Arc::downgrade(&server);
         server
     })
-}
-
-/// Lays out the mirror's folder: the ISO and its checksums.
-fn mirror(iso_dir: &Path, into: &Path) {
-    fs::create_dir_all(into).unwrap();
-    let iso_dir = fs::canonicalize(iso_dir).expect("tests/support/media has made the ISO");
-    for entry in fs::read_dir(iso_dir).unwrap().flatten() {
-        let name = entry.file_name();
-        if name.to_string_lossy().ends_with(".iso") {
-            std::os::unix::fs::symlink(entry.path(), into.join(name)).unwrap();
-        } else if name == "SHA512SUMS" {
-            fs::copy(entry.path(), into.join(name)).unwrap();
-        }
-    }
-}
-
-/// Signs `sums` with the tests' key, whose public half goes to `public`. It is kept for the next run, as the checkpoints are,
-/// in which the ISO's signer is written.
-fn sign(home: &Path, sums: &Path, public: &Path) {
-    static MADE: Mutex<Option<[Vec<u8>; 2]>> = Mutex::new(None);
-    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
-    let [key, signature] = made.get_or_insert_with(|| key_and_signature(home, sums));
-    fs::write(public, key).unwrap();
-    fs::write(sums.with_file_name("SHA512SUMS.sign"), signature).unwrap();
-}
-
-/// The key, which is made if it is not there, and its signature of `sums`.
-fn key_and_signature(home: &Path, sums: &Path) -> [Vec<u8>; 2] {
-    fs::create_dir_all(home).unwrap();
-    fs::set_permissions(home, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
-    let gpg = |args: &[&str]| {
-        let output = Command::new("gpg")
-            .args(["--batch", "--quiet", "--pinentry-mode", "loopback", "--passphrase", ""])
-            .args(args)
-            .env("GNUPGHOME", home)
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        output.stdout
-    };
-    if gpg(&["--list-secret-keys"]).is_empty() {
-        gpg(&[
-            "--quick-gen-key",
-            "Test images <images@example.org>",
-            "ed25519",
-            "sign",
-            "never",
-        ]);
-    }
-    let key = gpg(&["--armor", "--export"]);
-    let signature = gpg(&["--armor", "--output", "-", "--detach-sign", sums.to_str().unwrap()]);
-    let _ = Command::new("gpgconf")
-        .args(["--kill", "all"])
-        .env("GNUPGHOME", home)
-        .status();
-    [key, signature]
-}
-
-/// Debian 13's definition with the tests' mirror and key.
-fn definition(port: u16) -> String {
-    let text = include_str!("../../vm/debian-13.toml");
-    let mut table: toml::Table = text.parse().unwrap();
-    let iso = table["iso"].as_table_mut().unwrap();
-    iso.insert("directories".into(), vec![format!("http://127.0.0.1:{port}/")].into());
-    iso.insert("key".into(), "test.asc".into());
-    iso.remove("archive");
-    toml::to_string(&table).unwrap()
-}
-
-/// Copies a folder with its links and modes.
-fn copy(from: &Path, to: &Path) {
-    let status = Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
-    assert!(status.success());
 }
