@@ -1,5 +1,6 @@
 //! From an ISO to a site, for real: the built program, Debian's own installer in QEMU, a real Docker and the reference
-//! project. Steps that share a machine are one test; each says what it does. The tests run side by side.
+//! project, or a small one where its machine is what matters. Steps that share a machine are one test; each says what it
+//! does. The tests run side by side.
 //!
 //! `tests/support/media` makes the ISO and the registry's content beforehand. Checkpoints are kept in
 //! `PROVISION_TEST_CACHE` for the next run.
@@ -18,10 +19,13 @@ mod e2e {
     mod export;
     mod facts;
     mod faults;
+    mod images;
+    mod layout;
     mod machine;
     mod medium;
     mod moments;
     mod offline;
+    mod project;
     mod rebuild;
     mod run;
     mod servers;
@@ -30,12 +34,13 @@ mod e2e {
     mod virtualbox;
     mod world;
 
+    use project::{REFERENCE, SMALL};
     use world::World;
 
     /// The life of a machine, from nothing to its end.
     #[test]
     fn from_an_iso_to_a_site() {
-        let world = World::new("machine");
+        let world = World::new("machine", REFERENCE);
         world.step("create makes a machine whose site answers");
         machine::is_created(&world);
         world.step("SIGINT and SIGKILL in media, docker and account leave what was there");
@@ -79,44 +84,57 @@ mod e2e {
     }
 
     /// What begins with an ISO and ends with an image, beside it: each waits for the other's checkpoints where both need
-    /// the same.
+    /// the same. What is waited for here runs beside the steps that follow.
     #[test]
     fn from_a_medium_to_an_image() {
-        let world = World::new("image");
+        let world = World::new("image", SMALL);
         world.step("an installer stands still from now on");
         let standstill = faults::an_installer_is_stopped(&world);
-        world.step("an installer that asks is found out, and the question quoted");
-        faults::a_question_is_quoted(&world);
-        world.step("an installer that stands still is found out, and its console quoted");
-        faults::a_standstill_is_quoted(&world, standstill);
-        world.step("a QEMU that dies is told at once");
-        faults::a_dying_qemu_is_quoted(&world);
-        world.step("SIGKILL in the middle of install leaves nothing running");
+        world.step("an installer will ask");
+        let asking = faults::an_installer_asks(&world);
+        world.step("SIGKILL and Ctrl-C in install leave nothing running");
         machine::is_killed_while_installing(&world);
         world.step("a remastered medium starts the installer by UEFI");
         medium::starts_by_uefi(&world);
-        world.step("a remastered medium installs by BIOS, and its machine boots");
-        medium::installs_by_bios(&world);
-        world.step("VirtualBox without its kernel driver is told, and nothing is left");
-        virtualbox::says_what_is_missing(&world);
-        world.step("a machine to export is made of the same checkpoints");
-        export::has_a_machine(&world);
-        world.step("without a network and a cache, what is missing is named");
-        offline::names_what_is_missing(&world);
-        world.step("without a network a machine for another login is made");
-        offline::makes_a_machine(&world);
-        world.step("every format of an export holds the same disk");
-        export::holds_the_same_disk_in_every_format(&world);
-        world.step("a containerdisk goes into a registry");
-        export::is_pushed_to_a_registry(&world);
-        world.step("a sealed OVA is taken by VirtualBox without a warning");
-        let sealed = export::is_sealed_and_taken_by_virtualbox(&world);
-        world.step("the images boot on SATA with BIOS and on NVMe with UEFI");
-        export::boots_on_other_hardware(&world, &sealed);
-        world.step("the images become machines again");
-        export::comes_back(&world, &sealed);
+        world.step("the installer that asks is found out, and the question quoted");
+        faults::a_question_is_quoted(&world, asking);
+        world.step("the installer that stands still is found out, and its console quoted");
+        faults::a_standstill_is_quoted(&world, standstill);
+        world.step("a QEMU that dies is told at once");
+        faults::a_dying_qemu_is_quoted(&world);
+        std::thread::scope(|scope| {
+            world.step("a remastered medium installs by BIOS, and its machine boots, beside what follows");
+            scope.spawn(|| medium::installs_by_bios(&world));
+            world.step("VirtualBox without its kernel driver is told, and nothing is left");
+            virtualbox::says_what_is_missing(&world);
+            world.step("without a network and a cache, what is missing is named");
+            offline::names_what_is_missing(&world);
+            world.step("what a build with a network fetches is kept");
+            offline::keeps_what_is_fetched(&world);
+            world.step("without a network a machine for a new login is made");
+            offline::makes_a_machine(&world);
+        });
+        world.step("it is exported as a qcow2");
+        export::is_a_qcow2(&world);
+        std::thread::scope(|scope| {
+            world.step("the qcow2 boots on SATA with BIOS, beside what follows");
+            let sata = scope.spawn(|| images::boots_on_sata(&world));
+            world.step("every format of an export holds the same disk");
+            export::holds_the_same_disk_in_every_format(&world);
+            world.step("a containerdisk goes into a registry");
+            export::is_pushed_to_a_registry(&world);
+            world.step("a sealed OVA is taken by VirtualBox without a warning");
+            let sealed = export::is_sealed_and_taken_by_virtualbox(&world);
+            let machine_id = sata.join().expect("it boots on SATA");
+            world.step("the sealed image boots on NVMe with UEFI, and the images become machines again");
+            std::thread::scope(|scope| {
+                scope.spawn(|| images::boots_on_nvme(&world, &sealed, &machine_id));
+                scope.spawn(|| images::come_back(&world, &sealed));
+            });
+        });
         world.step("destroy leaves nothing");
         medium::is_destroyed(&world);
         machine::is_destroyed(&world);
+        offline::is_forgotten(&world);
     }
 }

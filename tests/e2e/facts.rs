@@ -8,7 +8,8 @@ use std::time::SystemTime;
 
 use serde_json::Value;
 
-use super::world::{LOGIN, World};
+use super::project::LOGIN;
+use super::world::World;
 
 /// The base image as the registry's stand-in has it.
 const BASE: &str = "docker.io/library/debian:bookworm";

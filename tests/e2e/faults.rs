@@ -11,8 +11,9 @@ use serde_json::Value;
 use super::run::Run;
 use super::world::World;
 
-/// A medium that holds the installer's kernel but nothing to install stops it at a question that no seed answers.
-pub fn a_question_is_quoted(world: &World) {
+/// A medium that holds the installer's kernel but nothing to install stops it at a question that no seed answers. It takes
+/// a minute to get there, and the question has to stand for half a minute: other steps have both.
+pub fn an_installer_asks(world: &World) -> Run {
     let (content, iso) = (world.path("content"), world.path("empty.iso"));
     fs::create_dir(&content).unwrap();
     let xorriso = |command: &mut Command| {
@@ -32,9 +33,16 @@ pub fn a_question_is_quoted(world: &World) {
             .arg(&content),
     );
 
-    let ended = world
-        .run(&["create", "--name", "asks", "--iso", iso.to_str().unwrap()])
-        .end();
+    let mut run = world.run(&["create", "--name", "asks", "--iso", iso.to_str().unwrap()]);
+    // From here on its QEMU is there, for whoever counts them.
+    let shows = |event: &Value| event["event"] == "progress" && event["stage"] == "install";
+    assert!(run.until(shows), "the installer never began");
+    run
+}
+
+/// The question at which the installer stopped is told.
+pub fn a_question_is_quoted(world: &World, asking: Run) {
+    let ended = asking.end();
     assert_eq!(ended.code, Some(7), "{}", ended.stderr);
     let error = ended
         .events

@@ -5,8 +5,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
+use super::project::LOGIN;
 use super::run::Ended;
-use super::world::{LOGIN, World};
+use super::world::World;
 
 /// How far the guest's clock may be from the host's: reaching an emulated guest on a busy host takes seconds.
 const CLOCK: u64 = 30;

@@ -1,14 +1,17 @@
 //! Machines made without a network.
 
-use std::fs;
 use std::process::{Command, Output};
 
 use serde_json::Value;
 
+use super::servers::free_port;
 use super::world::World;
 
-/// The login and name of the machine that is made without a network.
-const NAME: &str = "cut-off";
+/// The login and name of the machine whose builds fetch what is kept.
+const ONLINE: &str = "online";
+
+/// What makes that machine.
+const ONLINE_MACHINE: [&str; 4] = ["--name", ONLINE, "--login", ONLINE];
 
 /// Without a cache there is nothing to make a machine of, which is said before anything begins.
 pub fn names_what_is_missing(world: &World) {
@@ -36,19 +39,54 @@ pub fn names_what_is_missing(world: &World) {
     assert!(!world.text(&["list"]).contains("nothing"));
 }
 
-/// A machine for a login that is new here: its account and its project are made, in a network name space in which there
-/// is nothing but itself; the tests' registry and mirror are out of reach, too.
+/// What the project's builds fetch is kept, since they ran with a network for a machine of another login: in this run, or
+/// in an earlier one.
+pub fn keeps_what_is_fetched(world: &World) {
+    let is_kept = || {
+        let plan = world.output(&["plan", "--offline"]);
+        let said = String::from_utf8_lossy(&plan.stderr);
+        plan.status.success() && !said.contains("not built with this cache yet")
+    };
+    if is_kept() {
+        return;
+    }
+    // A checkpoint would fetch nothing.
+    forget(world, &ONLINE_MACHINE);
+    let port = free_port().to_string();
+    let create = [&["create", "--https-port", &port], &ONLINE_MACHINE[..]].concat();
+    world.run(&create).end().succeeded();
+    world.text(&["destroy", "--name", ONLINE, "--yes"]);
+    forget(world, &ONLINE_MACHINE);
+    assert!(is_kept(), "a build with a network leaves what one without it needs");
+}
+
+/// Removes the checkpoints that are a login's own, so that their stages run.
+fn forget(world: &World, machine: &[&str]) {
+    let plan = world.json(&[&["plan"], machine].concat());
+    let stages = plan["stages"].as_array().unwrap().iter();
+    for line in stages.filter(|line| line["stage"] == "account" || line["stage"] == "project") {
+        // It is not known before the login has its keys.
+        if let Some(key) = line["key"].as_str() {
+            world.forget_layer(key);
+        }
+    }
+}
+
+/// Once the machine is gone nobody needs its checkpoints any more.
+pub fn is_forgotten(world: &World) {
+    forget(world, &[]);
+}
+
+/// The machine is made for a login that is new here: its account and its project are made, in a network name space in
+/// which there is nothing but itself; the tests' registry and mirror are out of reach, too. It stays.
 pub fn makes_a_machine(world: &World) {
-    let args = ["create", "--offline", "--name", NAME, "--login", NAME];
-    let plan = world.output(&["plan", "--offline", "--name", NAME, "--login", NAME]);
-    assert!(plan.status.success(), "{}", String::from_utf8_lossy(&plan.stderr));
-    let mut words = vec!["--json"];
-    words.extend(args);
+    forget(world, &[]);
+    let words = ["--json", "create", "--offline"];
     // What the guest is asked is asked in the same name space, since its ports are there.
-    let look = "nft=$(\"$0\" exec --name cut-off -- sudo nft list tables) &&
-         engine=$(\"$0\" exec --name cut-off -- cat /etc/docker/daemon.json) &&
-         traces=$(\"$0\" exec --name cut-off -- sudo grep -rIlE 'provision_[k]eeper|192\\.0\\.2\\.80' /etc /home /root /usr/local /var/log /var/spool /var/tmp /tmp || true) &&
-         journal=$(\"$0\" exec --name cut-off -- sudo journalctl --no-pager --quiet) &&
+    let look = "nft=$(\"$0\" exec -- sudo nft list tables) &&
+         engine=$(\"$0\" exec -- cat /etc/docker/daemon.json) &&
+         traces=$(\"$0\" exec -- sudo grep -rIlE 'provision_[k]eeper|192\\.0\\.2\\.80' /etc /home /root /usr/local /var/log /var/spool /var/tmp /tmp || true) &&
+         journal=$(\"$0\" exec -- sudo journalctl --no-pager --quiet) &&
          [ -n \"$journal\" ] &&
          ! printf '%s\\n' \"$journal\" | grep -E 'provision_[k]eeper' >&2 &&
          printf '%s\\n' \"nft: $nft\" \"engine: $engine\" \"traces: $traces\" >&2";
@@ -75,11 +113,6 @@ pub fn makes_a_machine(world: &World) {
         engine["registry-mirrors"][0].as_str().unwrap().ends_with(":25000"),
         "{engine}"
     );
-    let layer = world.json(&["status", "--name", NAME])["layer"]["key"].clone();
-    world.text(&["destroy", "--name", NAME, "--yes"]);
-    assert!(!fs::exists(world.machine_dir(NAME)).unwrap());
-    // Nobody will ask for this login again.
-    world.forget_layer(layer.as_str().unwrap());
 }
 
 /// Runs the program in a network name space of its own, and then, if it succeeds, the shell's `and_then`, in which `$0`

@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use serde_json::Value;
 
+use super::project::LOGIN;
 use super::run::Run;
-use super::world::{LOGIN, World};
+use super::world::World;
 
 /// Every checkpoint is what it was when it was made, the machine's are known as needed, and runs have left nothing.
 pub fn is_in_order(world: &World) {

@@ -9,11 +9,10 @@ use std::time::Instant;
 
 use serde_json::Value;
 
+use super::layout::{copy, definition, mirror, sign};
+use super::project::Project;
 use super::run::Run;
 use super::servers::Server;
-
-/// The login of the tests' machines.
-pub const LOGIN: &str = "tlogin";
 
 /// When the tests began.
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
@@ -24,6 +23,7 @@ static REGISTRY: Mutex<Weak<Server>> = Mutex::new(Weak::new());
 /// Everything around the program under test.
 pub struct World {
     name: &'static str,
+    deployed: Project,
     folder: tempfile::TempDir,
     cache: PathBuf,
     /// Where gpg keeps the key that signs the ISO's checksums.
@@ -33,9 +33,9 @@ pub struct World {
 }
 
 impl World {
-    /// Starts the servers and lays out a project with a guest definition of its own, whose ISO is on the mirror and
-    /// signed by a key made here. `name` is for the output.
-    pub fn new(name: &'static str) -> Self {
+    /// Starts the servers and lays out a copy of `deployed` with a guest definition of its own, whose ISO is on the
+    /// mirror and signed by a key made here. `name` is for the output.
+    pub fn new(name: &'static str, deployed: Project) -> Self {
         let kept =
             PathBuf::from(std::env::var_os("PROVISION_TEST_CACHE").expect("tests/run sets PROVISION_TEST_CACHE"));
         let folder = tempfile::Builder::new().prefix("provision-e2e-").tempdir().unwrap();
@@ -53,8 +53,8 @@ impl World {
         let definition = definition(mirror.port);
         fs::write(project.join("vm/test.toml"), definition).unwrap();
         let settings = format!(
-            "login = \"{LOGIN}\"\nguest = \"test\"\n[docker]\nregistry_mirror = \"http://10.0.2.2:{}\"\n",
-            registry.port
+            "login = \"{}\"\nguest = \"test\"\n[docker]\nregistry_mirror = \"http://10.0.2.2:{}\"\n",
+            deployed.login, registry.port
         );
         fs::write(project.join("provision.toml"), settings).unwrap();
         fs::write(
@@ -62,11 +62,12 @@ impl World {
             "/vm/\nprovision.toml\n.provisionignore\n",
         )
         .unwrap();
-        let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
-        copy(&repository.join("srcs"), &project.join("srcs"));
-        fs::copy(repository.join("Makefile"), project.join("Makefile")).unwrap();
+        for part in ["srcs", "Makefile"] {
+            copy(&deployed.source().join(part), &project.join(part));
+        }
         Self {
             name,
+            deployed,
             cache: kept.join("cache"),
             signing: kept.join("signing"),
             folder,
@@ -83,6 +84,16 @@ impl World {
     /// A line of the tests' output.
     pub fn say(&self, text: &str) {
         println!("{:>5} s {:<7} {text}", START.elapsed().as_secs(), self.name);
+    }
+
+    /// The login of the machine, which is its name, too.
+    pub fn login(&self) -> &'static str {
+        self.deployed.login
+    }
+
+    /// What only the project's page contains.
+    pub fn mark(&self) -> &'static str {
+        self.deployed.mark
     }
 
     /// The project's folder.
@@ -106,10 +117,10 @@ impl World {
             .unwrap()
     }
 
-    /// Whether the project is no longer the reference project.
+    /// Whether the project is no longer what it was at first.
     pub fn is_changed(&self) -> bool {
         let text = |folder: &Path| fs::read_to_string(folder.join("srcs/docker-compose.yml")).unwrap();
-        text(&self.project()) != text(Path::new(env!("CARGO_MANIFEST_DIR")))
+        text(&self.project()) != text(&self.deployed.source())
     }
 
     /// Removes a checkpoint from the cache that is kept for the next run.
@@ -227,77 +238,4 @@ fn registry(folder: &Path) -> Arc<Server> {
         *shared = Arc::downgrade(&server);
         server
     })
-}
-
-/// Lays out the mirror's folder: the ISO and its checksums.
-fn mirror(iso_dir: &Path, into: &Path) {
-    fs::create_dir_all(into).unwrap();
-    let iso_dir = fs::canonicalize(iso_dir).expect("tests/support/media has made the ISO");
-    for entry in fs::read_dir(iso_dir).unwrap().flatten() {
-        let name = entry.file_name();
-        if name.to_string_lossy().ends_with(".iso") {
-            std::os::unix::fs::symlink(entry.path(), into.join(name)).unwrap();
-        } else if name == "SHA512SUMS" {
-            fs::copy(entry.path(), into.join(name)).unwrap();
-        }
-    }
-}
-
-/// Signs `sums` with the tests' key, whose public half goes to `public`. It is kept for the next run, as the checkpoints are,
-/// in which the ISO's signer is written.
-fn sign(home: &Path, sums: &Path, public: &Path) {
-    static MADE: Mutex<Option<[Vec<u8>; 2]>> = Mutex::new(None);
-    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
-    let [key, signature] = made.get_or_insert_with(|| key_and_signature(home, sums));
-    fs::write(public, key).unwrap();
-    fs::write(sums.with_file_name("SHA512SUMS.sign"), signature).unwrap();
-}
-
-/// The key, which is made if it is not there, and its signature of `sums`.
-fn key_and_signature(home: &Path, sums: &Path) -> [Vec<u8>; 2] {
-    fs::create_dir_all(home).unwrap();
-    fs::set_permissions(home, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
-    let gpg = |args: &[&str]| {
-        let output = Command::new("gpg")
-            .args(["--batch", "--quiet", "--pinentry-mode", "loopback", "--passphrase", ""])
-            .args(args)
-            .env("GNUPGHOME", home)
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        output.stdout
-    };
-    if gpg(&["--list-secret-keys"]).is_empty() {
-        gpg(&[
-            "--quick-gen-key",
-            "Test images <images@example.org>",
-            "ed25519",
-            "sign",
-            "never",
-        ]);
-    }
-    let key = gpg(&["--armor", "--export"]);
-    let signature = gpg(&["--armor", "--output", "-", "--detach-sign", sums.to_str().unwrap()]);
-    let _ = Command::new("gpgconf")
-        .args(["--kill", "all"])
-        .env("GNUPGHOME", home)
-        .status();
-    [key, signature]
-}
-
-/// Debian 13's definition with the tests' mirror and key.
-fn definition(port: u16) -> String {
-    let text = include_str!("../../vm/debian-13.toml");
-    let mut table: toml::Table = text.parse().unwrap();
-    let iso = table["iso"].as_table_mut().unwrap();
-    iso.insert("directories".into(), vec![format!("http://127.0.0.1:{port}/")].into());
-    iso.insert("key".into(), "test.asc".into());
-    iso.remove("archive");
-    toml::to_string(&table).unwrap()
-}
-
-/// Copies a folder with its links and modes.
-fn copy(from: &Path, to: &Path) {
-    let status = Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
-    assert!(status.success());
 }
