@@ -30,7 +30,7 @@ mod tests;
 pub use client::Fetcher;
 pub use digest::Digest;
 pub use keeper::{Keeper, Past, Route};
-pub use names::NOWHERE;
+pub use names::{MIRROR_PORT, NOWHERE};
 pub use prune::Bound;
 pub use store::Store;
 pub use upstream::GATEWAY;

@@ -111,6 +111,14 @@ pub struct Activity {
 #[error("{0}")]
 pub struct StaleMemory(pub String);
 
+/// Another program has taken a port of 127.0.0.1 since it was chosen: nothing has run, and with another port it can be started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a port was taken meanwhile")]
+pub struct PortTaken;
+
+/// How often other ports are tried then: each time somebody must have been quicker.
+pub const PORT_TRIES: usize = 5;
+
 /// A look at a machine that may be taken while something else is done with it: an error once the guest cannot go on,
 /// because the machine has ended or the host's disk is full.
 pub type Watcher = Box<dyn FnMut() -> Result<()>>;
@@ -121,7 +129,8 @@ pub trait Machine {
     ///
     /// # Errors
     /// With the driver's own message when it does not come up. A [`StaleMemory`] when it cannot go on from
-    /// [`Boot::memory`]: nothing has run then, the disk is untouched, and it can be started without.
+    /// [`Boot::memory`]: nothing has run then, the disk is untouched, and it can be started without. A [`PortTaken`] where
+    /// that is known.
     fn start(&mut self, boot: &Boot) -> Result<()>;
 
     /// Keeps its memory in `folder` and ends it: its disk is as the guest last saw it.

@@ -15,7 +15,7 @@ use crate::host;
 use crate::identity::{self, Identity};
 use crate::instance::{Instance, Phase, Record};
 use crate::machine::driver::Hypervisor;
-use crate::machine::{self, Boot, Credential, Durability, Forward, Machine, Stopped};
+use crate::machine::{self, Boot, Credential, Durability, Forward, Machine, PortTaken, Stopped};
 use crate::moments;
 use crate::paths::Paths;
 use crate::ssh::{Session, Target};
@@ -106,18 +106,19 @@ pub fn start_from(
     make_known(instance, store, record)?;
     require_disk(instance, store, record)?;
     fs::create_dir_all(&home.run_dir)?;
-    choose_ports(record, &[])?;
     record.accelerator = host.engine.accelerator();
     record.cpus = host.size.cpus;
     record.memory_mib = host.size.memory_mib;
-    instance.remember(record)?;
-    let mut boot = boot(instance, record);
-    boot.memory = memory.map(Path::to_owned);
     let mut machine = host.machine(&home);
-    let target = target(instance, record)?;
-    let knock = |machine: &mut dyn Machine, boot: &Boot| log_in(host, record, machine, boot, &target);
-    let (from_memory, mut session) = booted::come_up(host, Stage::Verify, machine.as_mut(), &mut boot, knock)
-        .or_else(|error| keep_foreign(instance, record, machine.as_mut(), error).map(|session| (false, session)))?;
+    let mut tries = machine::PORT_TRIES;
+    let (from_memory, mut session) = loop {
+        choose_ports(record, &[])?;
+        instance.remember(record)?;
+        match come_up(host, instance, record, machine.as_mut(), memory) {
+            Err(error) if tries > 0 && error.is::<PortTaken>() => tries -= 1,
+            came_up => break came_up?,
+        }
+    };
     if from_memory {
         moments::renew(host, &mut session)?;
     }
@@ -126,6 +127,22 @@ pub fn start_from(
         session,
         start: if from_memory { Start::FromMemory } else { Start::Booted },
     })
+}
+
+/// Starts the machine and logs in; gives whether it went on from the memory.
+fn come_up(
+    host: &Host,
+    instance: &Instance,
+    record: &Record,
+    machine: &mut dyn Machine,
+    memory: Option<&Path>,
+) -> Result<(bool, Session)> {
+    let mut boot = boot(instance, record);
+    boot.memory = memory.map(Path::to_owned);
+    let target = target(instance, record)?;
+    let knock = |machine: &mut dyn Machine, boot: &Boot| log_in(host, record, machine, boot, &target);
+    booted::come_up(host, Stage::Verify, machine, &mut boot, knock)
+        .or_else(|error| keep_foreign(instance, record, machine, error).map(|session| (false, session)))
 }
 
 /// Logs in. The guest of an imported machine may show the host key that it made itself until it has been told of this

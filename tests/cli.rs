@@ -20,6 +20,7 @@ mod cli {
     mod lookalikes;
     mod offline;
     mod place;
+    mod ports;
     mod rebuild;
     mod running;
     mod scripts;

@@ -15,6 +15,7 @@
 )]
 
 mod e2e {
+    mod changed;
     mod elsewhere;
     mod export;
     mod facts;
@@ -63,6 +64,8 @@ mod e2e {
         facts::are_pinned(&world);
         world.step("what differs from the lock only after its stage is refused then");
         facts::differ_only_after_their_stage(&world);
+        world.step("a machine is made of what is pinned");
+        facts::are_what_a_machine_is_made_of(&world);
         world.step("SIGKILL while a stage runs anew leaves the machine as it was");
         rebuild::leaves_the_machine_when_killed(&world);
         world.step("rebuild makes it clean");
@@ -78,7 +81,7 @@ mod e2e {
         world.step("a failing make keeps the machine and leaves a bundle");
         machine::is_kept_when_make_fails(&world);
         world.step("a changed file reruns project and verify only, also after a SIGKILL in between");
-        machine::is_made_anew_from_the_change_on(&world);
+        changed::is_made_anew_from_the_change_on(&world);
         world.step("destroy leaves nothing");
         machine::is_destroyed(&world);
     }

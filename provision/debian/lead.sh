@@ -2,13 +2,14 @@
 # Leads what the guest fetches through the host's keeper while a stage works, and takes every trace of that back. Runs as
 # root, from standard input, behind a line that sets its arguments:
 #
-#   begin --gateway ADDRESS --port PORT [--lead PORT]... [--names PORT] [--probe ADDRESS] [--clock TIME] [--engine JSON]
+#   begin --gateway ADDRESS --port PORT [--lead PORT]... [--names PORT] [--probe ADDRESS] [--clock TIME] [--mirror PORT --engine JSON]
 #   end
 #
 #   --lead    another port than 80 whose connections are led, on the host too
 #   --names   answers every name, and nothing else than the keeper is reached
 #   --clock   the time meanwhile, in seconds since 1970: apt refuses lists of packages that are too old
 #   --engine  what daemon.json says meanwhile
+#   --mirror  the port of ADDRESS at which that names the keeper: it is led, too
 set -eu
 
 table=provision_keeper
@@ -30,7 +31,7 @@ reload_until() { # yes|no: until the engine does, or does not, name the keeper
         # Each registry that needs no TLS has mirrors, too: an empty list.
         case $(curl -s --max-time 60 --unix-socket /run/docker.sock http://docker/info) in
             '') named=unknown ;;
-            *"\"http://$gateway:$port/\""*) named=yes ;;
+            *"\"http://$gateway:$mirror/\""*) named=yes ;;
             *) named=no ;;
         esac
         [ $named != "$1" ] || return 0
@@ -50,8 +51,8 @@ end() {
         rm -f $late
     fi
     [ -e $before ] || return 0
-    gateway='' port=''
-    read -r gateway port < $before.port || die "$before.port cannot be read"
+    gateway='' mirror=''
+    read -r gateway mirror < $before.port || die "$before.port cannot be read"
     # Another name of the same file: a full disk has room for it. The copy stays until the engine has taken it up.
     rm -f $engine.new
     if ! ln $before $engine.new || ! mv $engine.new $engine; then
@@ -81,7 +82,7 @@ rules() {
     to="$gateway:$port"
     echo "table inet $table {"
     echo "    chain lead {"
-    for other in $leads; do
+    for other in $leads $mirror; do
         echo "        tcp dport $other dnat ip to $to"
     done
     # Even where the host is the name server.
@@ -132,7 +133,7 @@ begin() {
     [ -n "$json" ] || return 0
     # Only what is written whole gets its name.
     rm -f $engine.new
-    echo "$gateway $port" > $before.port
+    echo "$gateway $mirror" > $before.port
     cp -p $engine $before.new
     printf '%s\n' "$json" > $engine.new
     mv $before.new $before
@@ -150,7 +151,7 @@ undo() {
 
 action=$1
 shift
-gateway='' port='' leads='' names='' probe='' clock='' json=''
+gateway='' port='' leads='' names='' probe='' clock='' mirror='' json=''
 while [ $# -gt 0 ]; do
     case $1 in
         --gateway) gateway=$2 ;;
@@ -159,6 +160,7 @@ while [ $# -gt 0 ]; do
         --names) names=$2 ;;
         --probe) probe=$2 ;;
         --clock) clock=$2 ;;
+        --mirror) mirror=$2 ;;
         --engine) json=$2 ;;
         *) die "$1: unknown option" ;;
     esac

@@ -15,6 +15,11 @@ use tokio::net::UdpSocket;
 /// firewall leads to the keeper, and by which it tests that.
 pub const NOWHERE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 80);
 
+/// The port of the gateway at which a guest's engine finds its mirror, whichever the keeper's own is: `BuildKit` goes on asking
+/// there for some minutes, when no keeper leads the guest any more or another does (util/resolver/pool.go). It is tcpmux's
+/// (RFC 1078), which nobody offers, so that the answer is a refusal then.
+pub const MIRROR_PORT: u16 = 1;
+
 /// How long a name server may take for an answer, and how often it is asked.
 const PATIENCE: Duration = Duration::from_secs(5);
 const TRIES: usize = 3;

@@ -13,7 +13,7 @@ use reqwest::Url;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-use super::names::NOWHERE;
+use super::names::{MIRROR_PORT, NOWHERE};
 use super::reply::{self, Reply};
 use super::shared::Shared;
 use super::upstream::{GATEWAY, authority_of, credentials};
@@ -85,7 +85,12 @@ async fn handle(shared: &Arc<Shared>, request: Request<Asking>) -> Reply {
     if there == format!("{NOWHERE}:80") {
         return reply::text(StatusCode::OK, GREETING);
     }
-    if there == format!("{GATEWAY}:{}", shared.port) || there == format!("127.0.0.1:{}", shared.port) {
+    let own = [
+        format!("{GATEWAY}:{MIRROR_PORT}"),
+        format!("{GATEWAY}:{}", shared.port),
+        format!("127.0.0.1:{}", shared.port),
+    ];
+    if own.contains(&there) {
         return registry::answer(shared, request).await;
     }
     shared.asked(url.host_str().unwrap_or_default());

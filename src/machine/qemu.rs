@@ -30,7 +30,7 @@ use self::memory::{Hardware, Kept};
 use crate::cancel::Cancel;
 use crate::fault::{Cause, Fault};
 use crate::machine::accelerator::Accelerator;
-use crate::machine::{Activity, Boot, Durability, Machine, StaleMemory, State, Watcher};
+use crate::machine::{Activity, Boot, Durability, Machine, PortTaken, StaleMemory, State, Watcher};
 use crate::process::guardian::{Guarded, LOG_FILE, PID_FILE};
 use crate::process::{self, CommandLine, table};
 use crate::wait::Wait;
@@ -71,6 +71,11 @@ impl Qemu {
     fn died(guarded: &Guarded) -> anyhow::Error {
         let output = guarded.output();
         let said = if output.is_empty() { "it said nothing" } else { &output };
+        // QEMU's words in net/slirp.c.
+        if said.contains("Could not set up host forwarding rule") {
+            let fault = Fault::new(Cause::Busy, format!("QEMU could not have its ports: {said}"));
+            return anyhow::Error::new(PortTaken).context(fault.hint("the same command chooses others"));
+        }
         Fault::new(Cause::Machine, format!("QEMU ended with an error: {said}"))
             .hint("`provision doctor` checks QEMU and its accelerator")
             .into()

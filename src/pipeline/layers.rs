@@ -13,8 +13,8 @@ use crate::facts::{self, Facts};
 use crate::host;
 use crate::identity::Identity;
 use crate::instance::{self, Phase};
-use crate::machine::Forward;
 use crate::machine::driver::Home;
+use crate::machine::{self, Forward, PortTaken};
 use crate::plan::Planned;
 use crate::ssh::Target;
 use crate::stage::project::Begin;
@@ -156,7 +156,28 @@ impl Run<'_> {
             && has_room(self.store.folder())
     }
 
-    pub(super) fn run_stage(&self, materials: &Materials, stage: Stage, work: &Work, begin: Begin) -> Result<Facts> {
+    /// Runs a stage; on other ports where somebody has taken these since they were chosen.
+    pub(super) fn run_stage(
+        &mut self,
+        materials: &Materials,
+        stage: Stage,
+        work: &Work,
+        begin: Begin,
+    ) -> Result<Facts> {
+        let mut tries = machine::PORT_TRIES;
+        loop {
+            match self.run_stage_once(materials, stage, work, begin) {
+                Err(error) if tries > 0 && error.is::<PortTaken>() => {
+                    tries -= 1;
+                    self.choose_ports()?;
+                    self.instance.remember(&self.record)?;
+                }
+                ran => return ran,
+            }
+        }
+    }
+
+    fn run_stage_once(&self, materials: &Materials, stage: Stage, work: &Work, begin: Begin) -> Result<Facts> {
         let Materials { iso, parts } = materials;
         let Parts {
             recipe,

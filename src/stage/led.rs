@@ -7,7 +7,7 @@ use super::Host;
 use super::as_root;
 use crate::event::Stage;
 use crate::fault::{Cause, Fault};
-use crate::kept::{GATEWAY, Keeper, NOWHERE, Route};
+use crate::kept::{GATEWAY, Keeper, MIRROR_PORT, NOWHERE, Route};
 use crate::ssh::{Exec, Session};
 
 const SCRIPT: &str = include_str!("../../provision/debian/lead.sh");
@@ -85,7 +85,7 @@ fn begin(host: &Host, keeper: &Keeper, session: &mut Session, engine: Engine, cl
                 .limit(host.patience(LIMIT))
                 .cancel(&host.cancel);
             let text = session.read(&job).context("reading the engine's configuration")?;
-            Some(with_mirror(&text, keeper.route())?)
+            Some(with_mirror(&text)?)
         }
     };
     let job = Exec::new(as_root::SHELL)
@@ -110,19 +110,23 @@ fn arguments(route: &Route, clock: Option<i64>, engine: Option<String>) -> Vec<S
         option("--clock", clock.to_string());
     }
     if let Some(engine) = engine {
+        option("--mirror", MIRROR_PORT.to_string());
         option("--engine", engine);
     }
     args
 }
 
-/// The engine's configuration with the keeper as the one mirror of Docker Hub.
-fn with_mirror(text: &str, route: &Route) -> Result<String> {
+/// The engine's configuration with the keeper as the first mirror of Docker Hub. Others follow: `BuildKit` may know these when
+/// the keeper is gone.
+fn with_mirror(text: &str) -> Result<String> {
     let mut config: Value = serde_json::from_str(text).context("reading the engine's configuration")?;
-    let place = format!("{GATEWAY}:{}", route.port);
+    let place = format!("{GATEWAY}:{MIRROR_PORT}");
     let fields = config
         .as_object_mut()
         .context("the engine's configuration is no object")?;
-    fields.insert("registry-mirrors".into(), json!([format!("http://{place}")]));
+    let mirrors = fields.entry("registry-mirrors").or_insert_with(|| json!([]));
+    let mirrors = mirrors.as_array_mut().context("registry-mirrors is no list")?;
+    mirrors.insert(0, json!(format!("http://{place}")));
     let insecure = fields.entry("insecure-registries").or_insert_with(|| json!([]));
     let insecure = insecure.as_array_mut().context("insecure-registries is no list")?;
     insecure.push(json!(place));
@@ -189,7 +193,7 @@ mod tests {
                 Some(1_795_000_000),
                 Some("{}".to_owned()),
                 "--gateway 10.0.2.2 --port 4000 --lead 3128 --lead 8080 --names 5353 --probe 192.0.2.80 \
-                 --clock 1795000000 --engine {}",
+                 --clock 1795000000 --mirror 1 --engine {}",
             ),
         ];
         for (route, clock, engine, line) in table {
@@ -198,18 +202,20 @@ mod tests {
     }
 
     #[test]
-    fn the_engine_asks_the_keeper_alone_and_keeps_the_rest() {
+    fn the_engine_asks_the_keeper_first_and_keeps_the_rest() {
         let text = r#"{"registry-mirrors": ["http://10.0.2.2:5000"], "insecure-registries": ["10.0.2.2:5000"], "log-driver": "json-file"}"#;
-        let config: Value = serde_json::from_str(&with_mirror(text, &ROUTE).unwrap()).unwrap();
+        let config: Value = serde_json::from_str(&with_mirror(text).unwrap()).unwrap();
         assert_eq!(
             config,
             json!({
-                "registry-mirrors": ["http://10.0.2.2:4000"],
-                "insecure-registries": ["10.0.2.2:5000", "10.0.2.2:4000"],
+                "registry-mirrors": ["http://10.0.2.2:1", "http://10.0.2.2:5000"],
+                "insecure-registries": ["10.0.2.2:5000", "10.0.2.2:1"],
                 "log-driver": "json-file",
             })
         );
-        assert!(with_mirror("[]", &ROUTE).is_err());
+        assert!(with_mirror("[]").is_err());
+        let without: Value = serde_json::from_str(&with_mirror("{}").unwrap()).unwrap();
+        assert_eq!(without["registry-mirrors"], json!(["http://10.0.2.2:1"]));
     }
 
     #[test]

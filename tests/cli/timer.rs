@@ -53,7 +53,7 @@ fn boot_sector() -> Vec<u8> {
 }
 
 /// An imported machine with such a guest, which hangs at its first `hangs` boots.
-fn machine(place: &Place, hangs: u8) {
+pub fn machine(place: &Place, hangs: u8) {
     let mut image = boot_sector();
     image.push(hangs);
     image.resize(1 << 20, 0);

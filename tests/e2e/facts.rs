@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use serde_json::Value;
 
-use super::project::LOGIN;
+use super::project::{LOGIN, SMALL};
 use super::world::World;
 
 /// The base image as the registry's stand-in has it.
@@ -192,6 +192,29 @@ pub fn differ_only_after_their_stage(world: &World) {
     assert_ne!(project.unwrap()["cached"], true, "{plan}");
     world.text(&["destroy", "--name", "small", "--yes"]);
     fs::remove_dir_all(folder).unwrap();
+}
+
+/// A machine is made of what is pinned: what its build stands on is pulled by its digest.
+pub fn are_what_a_machine_is_made_of(world: &World) {
+    let project = SMALL.source();
+    let name = ["--name", "pinned", "--project", project.to_str().unwrap()];
+    let made = world
+        .run(&[&["create", "--locked"], &name[..]].concat())
+        .end()
+        .succeeded();
+    assert_eq!(made.ran(), ["media", "project", "verify"]);
+    let pulled = format!("pulling {BASE} as it is pinned");
+    assert!(
+        made.events.iter().any(|event| event["text"] == pulled),
+        "{:?}",
+        made.events
+    );
+    let manifest = world.json(&["status", "--manifest", "--name", "pinned"]);
+    assert!(manifest.to_string().contains(&base_digest(world)), "{manifest}");
+    let key = world.json(&["status", "--name", "pinned"])["layer"]["key"].clone();
+    world.text(&["destroy", "--name", "pinned", "--yes"]);
+    // The next run shall make it, too.
+    world.forget_layer(text(&key));
 }
 
 /// A project that pulls the base image and does no more.

@@ -145,7 +145,7 @@ pub fn shows_its_page(world: &World) {
 }
 
 /// The site's front page, fetched as a user would with the line that `url` gives.
-fn page(world: &World) -> String {
+pub fn page(world: &World) -> String {
     let status = world.json(&["status"]);
     let port = status["https_port"].as_u64().unwrap();
     let output = Command::new("curl")
@@ -370,42 +370,6 @@ fn prune(world: &World, data: &Path) {
     }
 }
 
-pub fn is_made_anew_from_the_change_on(world: &World) {
-    let nonce = format!("# changed by the tests at {:?}\n", std::time::SystemTime::now());
-    let compose = world.project().join("srcs/docker-compose.yml");
-    let text = fs::read_to_string(&compose).unwrap();
-    fs::write(&compose, nonce.clone() + &text).unwrap();
-    let plan = world.text(&["plan"]);
-    assert!(plan.contains("srcs/docker-compose.yml changed"), "{plan}");
-
-    assert!(plan.contains("made anew"), "{plan}");
-
-    let mut run = world.run(&["create"]);
-    let making = |event: &Value| event["event"] == "output" && event["stage"] == "project";
-    assert!(run.until(making), "make never printed anything");
-    run.kill();
-    no_machine_runs(world);
-
-    // The change is taken back: the machine is still the one it was.
-    fs::write(&compose, &text).unwrap();
-    let again = world.run(&["create"]).end().succeeded();
-    assert_eq!(again.ran(), ["media", "verify"]);
-    assert_eq!(world.guest("cat ~/data/kept"), "kept\n");
-
-    fs::write(&compose, nonce.clone() + &text).unwrap();
-    is_interrupted(world, &["create"], making);
-    // Made of what is pinned, since a lock is there: what it builds on is pulled by its digest.
-    let trace = world.path("changed.json");
-    let args = ["create", "--locked", "--trace", trace.to_str().unwrap()];
-    let created = world.run(&args).end().succeeded();
-    timings::add_up(world, &created, &trace);
-    assert_eq!(created.cached(), ["install", "docker", "account"]);
-    assert_eq!(created.ran(), ["media", "project", "verify"]);
-    let there = world.guest("head -n 1 inception/srcs/docker-compose.yml");
-    assert_eq!(there, nonce);
-    assert!(page(world).contains("wp-content"));
-}
-
 pub fn is_destroyed(world: &World) {
     let status = world.json(&["status"]);
     world.text(&["destroy", "--yes"]);
@@ -425,7 +389,7 @@ fn free_port() -> u16 {
 }
 
 /// No QEMU of ours is left, within the moment that a killed one takes to go.
-fn no_machine_runs(world: &World) {
+pub fn no_machine_runs(world: &World) {
     no_other_runs(world, &[]);
 }
 

@@ -149,6 +149,18 @@ impl World {
         named.collect()
     }
 
+    /// What the disk of a checkpoint names as the file that it lies on.
+    pub fn backing_of_layer(&self, key: &str) -> String {
+        let disk = self.cache.join("v1/layers").join(key).join("disk.qcow2");
+        let output = Command::new("qemu-img")
+            .args(["info", "--output=json"])
+            .arg(disk)
+            .output()
+            .unwrap();
+        let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+        told["backing-filename"].as_str().unwrap().to_owned()
+    }
+
     /// The folder of the machine `name`.
     pub fn machine_dir(&self, name: &str) -> PathBuf {
         self.folder.path().join("data/machines").join(name)

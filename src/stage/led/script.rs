@@ -34,7 +34,8 @@ fn assert_has(said: &str, lines: &[&str]) {
     }
 }
 
-const WITHOUT: [&str; 5] = [
+const WITHOUT: [&str; 6] = [
+    "mirror: refused",
     "keeper: led",
     "service: own",
     "service by UDP: own",
@@ -44,7 +45,7 @@ const WITHOUT: [&str; 5] = [
 
 #[test]
 fn a_guest_without_a_network_reaches_the_keeper_and_nothing_else() {
-    let said = reached(&["--names", "5353"]);
+    let said = reached(&["--names", "5353", "--mirror", "1"]);
     for when in ["before", "after"] {
         assert_has(
             &said,
@@ -58,6 +59,7 @@ fn a_guest_without_a_network_reaches_the_keeper_and_nothing_else() {
         &said,
         &[
             "led keeper: led",
+            "led mirror: led",
             "led service: refused",
             "led service by UDP: refused",
             "led service by IPv6: refused",

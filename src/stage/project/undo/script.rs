@@ -45,7 +45,10 @@ fn the_engine_may_have_been_led_elsewhere_meanwhile() {
 fn what_cannot_be_taken_back_is_named() {
     let table = [
         ("echo more >> ~/.profile", "it changed /home/root/.profile"),
-        ("chmod 600 ~/.ssh/authorized_keys", "it changed /home/root/.ssh/authorized_keys"),
+        (
+            "chmod 600 ~/.ssh/authorized_keys",
+            "it changed /home/root/.ssh/authorized_keys",
+        ),
         ("rm ~/.profile", "it removed /home/root/.profile"),
         ("rm -r ~/.ssh", "it removed /home/root/.ssh/authorized_keys"),
         ("rm ~/.ssh/authorized_keys", "it changed /home/root/.ssh"),
@@ -53,7 +56,10 @@ fn what_cannot_be_taken_back_is_named() {
         ("touch /etc/new", "it changed /etc/new"),
         ("rm /etc/hosts", "it changed /etc"),
         ("mkdir /srv", "it changed /srv"),
-        ("echo {} > /etc/docker/daemon.json", "it changed /etc/docker/daemon.json"),
+        (
+            "echo {} > /etc/docker/daemon.json",
+            "it changed /etc/docker/daemon.json",
+        ),
         ("rm /etc/docker/daemon.json", "it removed /etc/docker/daemon.json"),
         ("rm -r ~/inception", "the project's folder is gone"),
         ("echo active > /run/swarm", "its engine is part of a swarm"),

@@ -1,0 +1,49 @@
+//! Another program that takes a machine's port after it was chosen. QEMU is real; what starts it is quicker once.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+
+use super::place::Place;
+use super::timer;
+
+/// Starts QEMU with the port `taken` in other hands the first time.
+fn quicker(place: &Place, taken: u16) -> String {
+    let bin = place.path("bin");
+    fs::create_dir(&bin).unwrap();
+    let script = format!(
+        "#!/usr/bin/env python3\nimport os, socket, subprocess, sys\nqemu = ['/usr/bin/qemu-system-x86_64', *sys.argv[1:]]\n\
+         if any(':{taken}-' in word for word in qemu) and not os.path.exists('{marker}'):\n    open('{marker}', 'w').close()\n    \
+         taken = socket.create_server(('127.0.0.1', {taken}))\n    sys.exit(subprocess.call(qemu))\nos.execv(qemu[0], qemu)\n",
+        marker = place.path("taken").display()
+    );
+    let program = bin.join("qemu-system-x86_64");
+    fs::write(&program, script).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    format!("{}:{}", bin.display(), std::env::var("PATH").unwrap())
+}
+
+#[test]
+fn another_port_is_taken_where_somebody_was_quicker() {
+    let place = Place::new();
+    timer::machine(&place, 0);
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let file = place.path("data/machines/m/machine.json");
+    let record = fs::read_to_string(&file).unwrap();
+    fs::write(
+        &file,
+        record.replace("\"https_port\":0", &format!("\"https_port\":{port}")),
+    )
+    .unwrap();
+    let path = quicker(&place, port);
+    let output = place
+        .command(&["start", "--name", "m"])
+        .env("PATH", path)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(place.path("taken").exists(), "{said}");
+    // Its guest ran: it powers off at once.
+    assert_eq!(output.status.code(), Some(7), "{said}");
+    assert!(said.contains("powered off while booting"), "{said}");
+}

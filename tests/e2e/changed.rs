@@ -1,0 +1,75 @@
+//! A project that changes: it is built again, in the machine of its former build.
+
+use std::fs;
+
+use serde_json::Value;
+
+use super::machine::{no_machine_runs, page};
+use super::timings;
+use super::world::World;
+
+pub fn is_made_anew_from_the_change_on(world: &World) {
+    let nonce = format!("# changed by the tests at {:?}\n", std::time::SystemTime::now());
+    let compose = world.project().join("srcs/docker-compose.yml");
+    let text = fs::read_to_string(&compose).unwrap();
+    fs::write(&compose, nonce.clone() + &text).unwrap();
+    let plan = world.text(&["plan"]);
+    assert!(plan.contains("srcs/docker-compose.yml changed"), "{plan}");
+
+    assert!(plan.contains("made anew"), "{plan}");
+
+    let mut run = world.run(&["create"]);
+    let making = |event: &Value| event["event"] == "output" && event["stage"] == "project";
+    assert!(run.until(making), "make never printed anything");
+    run.kill();
+    no_machine_runs(world);
+
+    // The change is taken back: the machine is still the one it was.
+    fs::write(&compose, &text).unwrap();
+    let again = world.run(&["create"]).end().succeeded();
+    assert_eq!(again.ran(), ["media", "verify"]);
+    assert_eq!(world.guest("cat ~/data/kept"), "kept\n");
+
+    fs::write(&compose, nonce.clone() + &text).unwrap();
+    let began = world.guest("date +%s");
+    let trace = world.path("changed.json");
+    let created = world
+        .run(&["create", "--trace", trace.to_str().unwrap()])
+        .end()
+        .succeeded();
+    world.say(&format!("a changed file took {:.1} s", created.seconds));
+    timings::add_up(world, &created, &trace);
+    assert_eq!(created.cached(), ["install", "docker", "account"]);
+    assert_eq!(created.ran(), ["media", "project", "verify"]);
+    is_built_on_the_former_build(world, &created.events, &began);
+    let there = world.guest("head -n 1 inception/srcs/docker-compose.yml");
+    assert_eq!(there, nonce);
+    assert!(page(world).contains("wp-content"));
+}
+
+/// Only what Docker kept of the former build was there: its data is gone, and the checkpoint lies on the account.
+fn is_built_on_the_former_build(world: &World, events: &[Value], began: &str) {
+    let told = |what: &str| events.iter().any(|event| event["text"] == what);
+    assert!(told("taking back the former build"), "{events:?}");
+    let doubts = |event: &&Value| event["text"].as_str().is_some_and(|text| text.contains("a clean"));
+    assert_eq!(events.iter().find(doubts), None);
+    let reused = |event: &Value| event["line"].as_str().is_some_and(|line| line.contains("CACHED"));
+    assert!(events.iter().any(reused), "every image was built from nothing");
+    let made = world.guest("sudo find ~/data -mindepth 1 -maxdepth 1 | xargs sudo stat -c %W | sort -n | head -n 1");
+    let seconds = |text: &str| text.trim().parse::<u64>().unwrap();
+    assert!(
+        seconds(&made) >= seconds(began),
+        "{made} < {began}: data of the former build"
+    );
+    let (key, account) = (stage_key(world, "project"), stage_key(world, "account"));
+    let chain = world.backing_of_layer(&key);
+    assert!(chain.contains(&account), "{chain}");
+}
+
+/// The key of the checkpoint that a stage of the machine has left.
+fn stage_key(world: &World, stage: &str) -> String {
+    let manifest = world.json(&["status", "--manifest"]);
+    let stages = manifest["stages"].as_array().unwrap();
+    let made = stages.iter().find(|made| made["stage"] == stage).unwrap();
+    made["key"].as_str().unwrap().to_owned()
+}
