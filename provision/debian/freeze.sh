@@ -9,6 +9,8 @@ trap '' HUP PIPE
 
 # What is left to the guest while its free memory is cleared, in KiB.
 RESERVE=262144
+# Is there once nobody waits for this any more.
+THAW=/run/provision-thaw
 
 copies() {
     dmesg | grep -c 'virtual machine fork' || :
@@ -19,16 +21,22 @@ clear_free() {
     echo 3 > /proc/sys/vm/drop_caches
     free=$(sed -n 's/^MemFree: *\([0-9]*\) kB$/\1/p' /proc/meminfo)
     free=$((free - RESERVE))
-    [ "$free" -le 0 ] || perl -e 'my $zeros = "\0" x ($ARGV[0] * 1024)' "$free"
+    [ "$free" -gt 0 ] || return 0
+    # Rather this than what the machine is for, should memory run short.
+    sh -c 'echo 1000 > /proc/self/oom_score_adj && exec perl -e "my \$zeros = qq(\\0) x (\$ARGV[0] * 1024)" "$1"' sh "$free"
 }
 
 main() {
+    rm -f $THAW
     before=$(copies)
     sync
     clear_free || :
     sync
-    fsfreeze --freeze /
+    [ ! -e $THAW ] || exit 1
+    # A shell that a signal ends runs no trap for EXIT.
+    trap 'exit 143' INT TERM
     trap 'fsfreeze --unfreeze /' EXIT
+    fsfreeze --freeze /
     echo frozen
     left=300
     while [ "$(copies)" = "$before" ] && [ "$left" -gt 0 ]; do

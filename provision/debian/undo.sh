@@ -46,19 +46,28 @@ end_processes() {
 clear_docker() {
     swarm=$(docker info --format '{{.Swarm.LocalNodeState}}')
     [ "$swarm" = inactive ] || die "its engine is part of a swarm" 3
+    [ -z "$(docker plugin ls --quiet)" ] || die "its engine has plugins" 3
     docker ps --all --quiet | xargs --no-run-if-empty docker rm --force --volumes > /dev/null
     docker volume prune --all --force > /dev/null
     docker network prune --force > /dev/null
     docker image prune --all --force > /dev/null
 }
 
+# Names the last of what was changed, the deepest.
+require_none() {
+    [ -z "$1" ] || die "it changed $(echo "$1" | tail -n 1)" 3
+}
+
 clear_home() {
+    if [ ! -d "$home/data" ] || [ -L "$home/data" ]; then
+        die "it changed $home/data" 3
+    fi
     rm -rf "${home:?}/$folder"
     find "$home/data" -mindepth 1 -delete
     # What is new goes with all in it; what is left of these was there before.
     changed=$(find "$home" -mindepth 1 ! -path "$home/data" -newerct "@$since" \
         \( -exec sh -c '[ "$(stat --format %W -- "$1")" -ge "$2" ]' sh {} "$since" \; -exec rm -rf {} \; -prune -o -print \))
-    [ -z "$changed" ] || die "it changed $(echo "$changed" | tail -n 1)" 3
+    require_none "$changed"
     for file in /etc/skel/.[!.]* /etc/skel/*; do
         [ ! -e "$file" ] || [ -e "$home/${file##*/}" ] || die "it removed $home/${file##*/}" 3
     done
@@ -69,22 +78,29 @@ clear_home() {
     find /tmp /var/tmp /dev/shm -mindepth 1 -newerct "@$since" ! -path '*/systemd-private-*' -delete
 }
 
-# The rest of the system must be as it was, but for what it writes by itself.
+# The rest of the system must be as it was, but for what it writes by itself: logs, and what daily timers do when the clock
+# says another day. Mounted file systems are named though none is entered.
 require_untouched() {
-    changed=$(find / -xdev \( -path "$home" -o -path /var/lib/docker -o -path /var/lib/containerd -o -path /var/lib/systemd \
-        -o -path /var/log -o -path /var/tmp -o -path /tmp -o -path /run -o -path /etc/docker \) -prune -o -newerct "@$since" -print)
+    changed=$(find / -xdev \( -path "$home" -o -path /var/lib/docker -o -path /var/lib/containerd -o -path /etc/docker \
+        -o -path /var/log -o -path /var/lib/systemd -o -path /var/lib/apt -o -path /var/lib/logrotate -o -path /var/cache \
+        -o -path /var/backups -o -path /var/tmp -o -path /tmp -o -path /run -o -path /dev -o -path /proc -o -path /sys \) \
+        -prune -o -newerct "@$since" -print)
+    require_none "$changed"
+    [ -z "$(ls -A /var/lib/systemd/linger 2> /dev/null)" ] || die "it has user services that run by themselves" 3
     # The engine was led to another mirror for a while: its configuration went and came back.
     [ -e /etc/docker/daemon.json ] || die "it removed /etc/docker/daemon.json" 3
-    changed=$changed$(find /etc/docker -type f -newermt "@$since")
-    [ -z "$changed" ] || die "it changed $(echo "$changed" | tail -n 1)" 3
+    require_none "$(find /etc/docker/daemon.json -newermt "@$since")"
+    require_none "$(find /etc/docker -mindepth 1 ! -path /etc/docker/daemon.json -newerct "@$since")"
 }
 
 [ -d "$home/$folder" ] || die "the project's folder is gone" 3
 since=$(born "$home/$folder")
 [ "$since" -gt 0 ] || die "its file system does not tell when a file was made" 3
 end_processes
-require_untouched
+# First what may still write.
 clear_docker
+require_untouched
 clear_home
-# The host's file need not hold what is free in the guest's.
+# The host's file need not hold what is free in the guest's, which is so once it is written down.
+sync
 fstrim / || :

@@ -46,14 +46,20 @@ impl Args {
         let instance = app.instance(&self.machine)?;
         let record = instance.require()?;
         let files = self.files(&instance);
-        if files.is_empty() {
+        // A console that is followed may say something yet.
+        let says = |log: &Log| self.follow || fs::metadata(&log.file).is_ok_and(|data| data.len() > 0);
+        if !files.iter().any(says) {
             let hint = if record.imported {
                 format!(
                     "an imported machine logs its console alone: `provision start --name {}`",
                     instance.name
                 )
             } else {
-                "a stage that was taken from the cache leaves no log; `provision plan` tells which would run".to_owned()
+                format!(
+                    "a stage that was taken from the cache leaves no log, and a machine that goes on from a kept memory says \
+                     nothing on its console at first; `provision exec --name {} -- sudo journalctl --boot` shows the guest's own",
+                    instance.name
+                )
             };
             bail!(Fault::new(Cause::Usage, "nothing was logged").hint(hint));
         }

@@ -1,13 +1,13 @@
 //! Builds the project in the machine in which it was built before, with what Docker kept of that build: what has not changed is
 //! not built again. The layer is one like any other: it lies on the account, and on nothing of the former build.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use fs_err as fs;
 
 use super::{Aim, Materials, Run};
 use crate::checkpoint::Layer;
 use crate::event::Stage;
-use crate::facts::Facts;
+use crate::facts::{Facts, Image};
 use crate::fault::{Cause, Fault};
 use crate::machine::driver::Home;
 use crate::stage::Work;
@@ -28,6 +28,10 @@ impl Run<'_> {
         let work = self.begin(stage, Some(&former))?;
         let ran = self.run_stage(materials, stage, &work, Begin::FormerBuild);
         let ran = ran.and_then(|facts| {
+            if pulled(&facts) != pulled(&former.manifest.facts) {
+                // The engine does not tell which build needs which.
+                bail!(Unclean::new("it is built on other images by now"));
+            }
             let host = self.host();
             let driver = host.engine.hypervisor().driver();
             driver.lay_on(&work.disk, &parent.disk, &host.cancel)?;
@@ -73,6 +77,11 @@ impl Run<'_> {
         Home::of_stage(&work.dir).remove()?;
         Ok(fs::remove_dir_all(&work.dir)?)
     }
+}
+
+/// The images that were not built.
+fn pulled(facts: &Facts) -> Vec<&Image> {
+    facts.images.iter().filter(|image| image.digest.is_some()).collect()
 }
 
 /// Whether a clean machine would not do any better.

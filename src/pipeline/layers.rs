@@ -80,7 +80,6 @@ impl Run<'_> {
             Some(made) => made,
             None => self.on_parent(materials, stage, parent)?,
         };
-        self.keep_receipt(&materials.parts, stage);
         let seconds = start.elapsed().as_secs_f64();
         let Planned { key, inputs, .. } = planned.clone();
         let manifest = Manifest {
@@ -112,7 +111,10 @@ impl Run<'_> {
         let ran = self.run_stage(materials, stage, &work, Begin::Account);
         self.keep_logs(stage, &work, ran.is_ok())?;
         match ran {
-            Ok(facts) => Ok((work, facts)),
+            Ok(facts) => {
+                self.keep_receipt(&materials.parts, stage);
+                Ok((work, facts))
+            }
             Err(error) => Err(self.failed(materials, stage, &work, error)),
         }
     }

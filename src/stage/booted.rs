@@ -11,7 +11,7 @@ use crate::cancel::Cancel;
 use crate::event::{Event, Stage, Stream};
 use crate::fault::{Cause, Fault};
 use crate::machine::driver::Home;
-use crate::machine::{self, Boot, Durability, Forward, Machine, StaleMemory, State, Stopped};
+use crate::machine::{self, Boot, Durability, Forward, Machine, PortTaken, StaleMemory, State, Stopped};
 use crate::moments;
 use crate::ssh::{Exec, Session, Target};
 use crate::wait::Wait;
@@ -125,10 +125,19 @@ pub fn come_up<T>(
             host.events.warn(format!("{error}: it boots once more"));
             machine.kill()?;
             boot.memory = None;
-            begin(host, stage, machine, boot)?;
+            // The disk is no longer what a kept memory needs: whoever would try that with another port must not.
+            begin(host, stage, machine, boot).map_err(final_error)?;
             Ok((false, log_in(machine, boot)?))
         }
         session => Ok((went_on, session?)),
+    }
+}
+
+/// The same error, of which its reader knows nothing but what it says.
+fn final_error(error: anyhow::Error) -> anyhow::Error {
+    match Fault::of(&error) {
+        Some(fault) if error.is::<PortTaken>() => fault.clone().into(),
+        _ => error,
     }
 }
 
@@ -304,6 +313,15 @@ impl<'a> Log<'a> {
 mod tests {
     use super::*;
     use crate::machine::qemu::testing::{DEAF, Guest};
+
+    #[test]
+    fn a_port_that_is_taken_after_the_guest_has_run_is_final() {
+        let taken = anyhow::Error::new(PortTaken).context(Fault::new(Cause::Busy, "8443").hint("again"));
+        assert!(taken.is::<PortTaken>());
+        let error = final_error(taken);
+        assert!(!error.is::<PortTaken>());
+        assert_eq!(Fault::of(&error).unwrap().cause, Cause::Busy);
+    }
 
     #[test]
     fn a_disk_whose_power_was_cut_is_an_error() {

@@ -96,7 +96,6 @@ pub fn run(
         if begin == Begin::FormerBuild {
             undo::run(host, session, login)?;
         }
-        copy(host, session, &input.tree)?;
         let site = Site {
             login,
             https_port: forwards
@@ -105,6 +104,8 @@ pub fn run(
                 .map_or(0, |forward| forward.host),
         };
         led::around(host, Stage::Project, session, led::Engine::Fetches, |session| {
+            // By the clock by which `make` works, which may be set back: what is older than its folder is not the project's.
+            copy(host, session, &input.tree)?;
             if let Some(images) = &input.images {
                 pinned::pull(host, session, images)?;
             }

@@ -101,7 +101,11 @@ const POLICIES: &str = "docker ps --quiet --filter label=com.docker.compose.proj
 /// Tells which containers will not start with the machine, which has not booted since they were made.
 fn warn_of_what_will_stay_down(host: &Host, session: &mut Session) -> Result<()> {
     let job = Exec::new(POLICIES).limit(host.patience(ASK)).cancel(&host.cancel);
-    let told = session.read(&job)?;
+    // A container may go between the two questions.
+    let told = match session.read(&job) {
+        Err(error) if Fault::is_stop(&error) => return Err(error),
+        told => told.unwrap_or_default(),
+    };
     let down = without_policy(&told);
     if !down.is_empty() {
         host.events.warn(format!(
@@ -113,10 +117,11 @@ fn warn_of_what_will_stay_down(host: &Host, session: &mut Session) -> Result<()>
     Ok(())
 }
 
-/// The containers that no policy starts, of [`POLICIES`]: `no` or nothing is none (docs.docker.com, "Engine API").
+/// The containers that no policy starts with the engine, of [`POLICIES`]: `on-failure` does not either (docs.docker.com, "Start
+/// containers automatically").
 fn without_policy(told: &str) -> Vec<&str> {
     let pairs = told.lines().filter_map(|line| line.split_once(" /"));
-    let without = pairs.filter(|(policy, _)| matches!(*policy, "" | "no"));
+    let without = pairs.filter(|(policy, _)| matches!(*policy, "" | "no" | "on-failure"));
     without.map(|(_, name)| name).collect()
 }
 
@@ -144,7 +149,7 @@ mod tests {
     #[test]
     fn containers_without_a_policy_are_named() {
         let told = "always /nginx\nno /wordpress\nunless-stopped /redis\n /mariadb\non-failure /ftp\n";
-        assert_eq!(without_policy(told), ["wordpress", "mariadb"]);
+        assert_eq!(without_policy(told), ["wordpress", "mariadb", "ftp"]);
         assert!(without_policy("").is_empty());
     }
 

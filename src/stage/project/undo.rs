@@ -23,6 +23,13 @@ const LIMIT: u64 = 120;
 #[error("{0}")]
 pub struct Unclean(String);
 
+impl Unclean {
+    /// For the reason `why`.
+    pub fn new(why: impl Into<String>) -> Self {
+        Self(why.into())
+    }
+}
+
 /// Takes back what the former build did.
 ///
 /// # Errors

@@ -27,11 +27,12 @@ fn left(did: &str) -> String {
 #[test]
 fn what_a_project_made_goes_and_what_was_there_stays() {
     let did = "cd ~ && mkdir -p .docker/buildx data/db inception/srcs '.a b' && touch .docker/buildx/x data/db/y '.a b/c' && \
+               mkdir -p /var/backups /var/lib/apt /var/cache/man && touch /var/backups/b /var/lib/apt/daily_lock /var/cache/man/m && \
                touch inception/Makefile /tmp/z /var/tmp/z /var/log/l /var/lib/systemd/s /var/lib/docker/d && chmod 700 . data";
     assert_eq!(
         left(did),
         "./.profile\n./.ssh\n./.ssh/authorized_keys\n./data\n755 .\n755 data\n\
-         info --format {{.Swarm.LocalNodeState}}\nps --all --quiet\nvolume prune --all --force\nnetwork prune --force\n\
+         info --format {{.Swarm.LocalNodeState}}\nplugin ls --quiet\nps --all --quiet\nvolume prune --all --force\nnetwork prune --force\n\
          image prune --all --force\n"
     );
 }
@@ -61,6 +62,18 @@ fn what_cannot_be_taken_back_is_named() {
             "it changed /etc/docker/daemon.json",
         ),
         ("rm /etc/docker/daemon.json", "it removed /etc/docker/daemon.json"),
+        (
+            "mv ~/data /tmp/data && ln -s /tmp/data ~/data",
+            "it changed /home/root/data",
+        ),
+        (
+            "touch -d yesterday /tmp/x && mv /tmp/x /etc/docker/key.json",
+            "it changed /etc/docker/key.json",
+        ),
+        (
+            "mkdir -p /var/lib/systemd/linger && touch /var/lib/systemd/linger/root",
+            "it has user services that run by themselves",
+        ),
         ("rm -r ~/inception", "the project's folder is gone"),
         ("echo active > /run/swarm", "its engine is part of a swarm"),
     ];
