@@ -238,8 +238,14 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        // A failed step may leave a machine that was released on purpose.
-        let _ = self.output(&["destroy", "--yes"]);
+        // A failed step may leave machines that were released on purpose.
+        let machines = fs::read_dir(self.path("data/machines")).into_iter().flatten().flatten();
+        for machine in machines {
+            let _ = self
+                .command(&["destroy", "--yes", "--name"])
+                .arg(machine.file_name())
+                .output();
+        }
     }
 }
 
