@@ -49,18 +49,7 @@ impl Args {
         // A console that is followed may say something yet.
         let says = |log: &Log| self.follow || fs::metadata(&log.file).is_ok_and(|data| data.len() > 0);
         if !files.iter().any(says) {
-            let hint = if record.imported {
-                format!(
-                    "an imported machine logs its console alone: `provision start --name {}`",
-                    instance.name
-                )
-            } else {
-                format!(
-                    "a stage that was taken from the cache leaves no log, and a machine that goes on from a kept memory says \
-                     nothing on its console at first; `provision exec --name {} -- sudo journalctl --boot` shows the guest's own",
-                    instance.name
-                )
-            };
+            let hint = why(instance.name.as_str(), record.imported, record.layer.is_some());
             bail!(Fault::new(Cause::Usage, "nothing was logged").hint(hint));
         }
         app.reporter.end();
@@ -125,6 +114,18 @@ impl Args {
         });
         logs.filter(|log| fs::metadata(&log.file).is_ok_and(|data| data.len() > 0))
             .collect()
+    }
+}
+
+/// Why a machine has no log, and what to type.
+fn why(name: &str, is_imported: bool, is_made: bool) -> String {
+    match (is_imported, is_made) {
+        (true, _) => format!("an imported machine logs its console alone: `provision start --name {name}`"),
+        (false, false) => format!("`provision create --name {name}` makes it, and what it does is logged"),
+        (false, true) => format!(
+            "a stage that was taken from the cache leaves no log, and a machine that goes on from a kept memory says nothing on \
+             its console at first; `provision exec --name {name} -- sudo journalctl --boot` shows the guest's own"
+        ),
     }
 }
 
@@ -202,4 +203,25 @@ fn nobody_reads() -> bool {
     // What cannot be polled is no such pipe.
     let polled = rustix::event::poll(&mut fds, Some(&Timespec::default()));
     polled.is_ok() && fds[0].revents().contains(PollFlags::ERR)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_to_type_where_nothing_was_logged_is_what_works_then() {
+        let table = [
+            (true, true, "provision start --name m"),
+            (true, false, "provision start --name m"),
+            (false, false, "provision create --name m"),
+            (false, true, "provision exec --name m -- sudo journalctl --boot"),
+        ];
+        for (is_imported, is_made, command) in table {
+            assert!(
+                why("m", is_imported, is_made).contains(command),
+                "{is_imported} {is_made}"
+            );
+        }
+    }
 }
