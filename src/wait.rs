@@ -114,7 +114,8 @@ pub fn retry<T>(
         match attempt(number) {
             Err(error) if number < tries && retryable(&error) => {
                 let end = Instant::now() + pause;
-                Wait::new("the next attempt", pause * 2)
+                // Without a limit: one who gets no processor for long is late, and has not failed.
+                Wait::new("the next attempt", Duration::MAX)
                     .cancel(cancel)
                     .until(|| Ok((Instant::now() >= end).then_some(())))?;
                 pause *= 2;

@@ -121,7 +121,7 @@ impl VirtualBox {
                 if guarded.ended()?.is_some() {
                     return Err(self.died(&guarded));
                 }
-                Ok(is_up(&self.vbox, &self.folder, former)?.then_some(()))
+                Ok(is_up(&self.vbox, &self.folder, former).then_some(()))
             })?;
         self.told = None;
         Ok(guarded)
@@ -220,10 +220,11 @@ fn ended(folder: &Path, what: &str) -> anyhow::Error {
 
 /// Whether the process that was just started has brought the machine up. To ask for its state takes a lock: before the
 /// process has taken its own, which it does before it begins another log than the `former`, it would be kept from it.
-fn is_up(vbox: &VBoxManage, folder: &Path, former: Option<(u64, SystemTime)>) -> Result<bool> {
+fn is_up(vbox: &VBoxManage, folder: &Path, former: Option<(u64, SystemTime)>) -> bool {
     // Its guest may have filled the host's disk already: whoever looks is told.
     let is_past_start = |state| matches!(state, VmState::Running | VmState::Paused | VmState::Stuck);
-    Ok(logs::which(folder) != former && is_past_start(disks::show(vbox, folder)?.state()))
+    // On a busy host a machine that is being set up may not answer ("The object is not ready") for long.
+    logs::which(folder) != former && disks::show(vbox, folder).is_ok_and(|info| is_past_start(info.state()))
 }
 
 /// Lets the guest of the machine in `folder` go on if it stands still because the host's disk was full.

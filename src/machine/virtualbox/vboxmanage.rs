@@ -25,8 +25,9 @@ const SLOW_LIMIT: Duration = Duration::from_secs(1800);
 /// How long a copy may take for a tenth of the disk, which is what is told of its progress: some GiB on a slow disk.
 const COPY_STALLED: Duration = Duration::from_secs(900);
 
-/// How often something is begun: the service ends five seconds after its last client, whoever comes then.
-const BEGIN: u32 = 4;
+/// How often something is begun: the service ends five seconds after its last client, whoever comes then; and on a busy
+/// host it takes some until it lets go of what a call has held that ended.
+const BEGIN: u32 = 6;
 
 /// How long that takes at first.
 const BEGIN_AGAIN: Duration = Duration::from_millis(250);

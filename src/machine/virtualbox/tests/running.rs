@@ -85,7 +85,7 @@ fn launch(world: &World, boot: &Boot, line: &CommandLine) -> Result<Child> {
             let said = std::fs::read_to_string(&log_file)?;
             bail!(hints::fault("VBoxHeadless", &said, false));
         }
-        Ok(is_up(&world.vbox, &boot.disk, former)?.then_some(()))
+        Ok(is_up(&world.vbox, &boot.disk, former).then_some(()))
     });
     up.map(|()| child)
 }
