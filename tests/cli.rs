@@ -20,12 +20,12 @@ mod cli {
     mod lookalikes;
     mod offline;
     mod place;
-    mod ports;
     mod rebuild;
     mod running;
     mod scripts;
     mod settings;
     mod shells;
+    mod starts;
     mod store;
     pub mod support;
     mod timer;

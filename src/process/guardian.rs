@@ -49,6 +49,15 @@ pub enum Ending {
     Interrupt,
 }
 
+/// The file of the program that runs. Linux has it under this name also when it was replaced since, as by an upgrade
+/// (`proc_pid_exe(5)`).
+fn this_program() -> Result<PathBuf> {
+    if cfg!(target_os = "linux") {
+        return Ok("/proc/self/exe".into());
+    }
+    std::env::current_exe().context("finding this program's own file")
+}
+
 /// A guarded process, from its starter's side. Dropping it ends the process unless it was released.
 #[derive(Debug)]
 pub struct Guarded {
@@ -72,7 +81,6 @@ impl Guarded {
     /// # Errors
     /// See [`Guarded::start`].
     pub fn start_with(line: &CommandLine, run_dir: &Path, ending: Ending) -> Result<Self> {
-        let me = std::env::current_exe().context("finding this program's own file")?;
         let mut args: Vec<OsString> = vec![SUBCOMMAND.into()];
         if ending == Ending::Interrupt {
             args.push("--interrupt".into());
@@ -80,7 +88,7 @@ impl Guarded {
         args.extend([run_dir.into(), "--".into()]);
         args.push(line.program.clone().into());
         args.extend(line.args.iter().cloned());
-        let mut guardian = CommandLine::new(me, args)
+        let mut guardian = CommandLine::new(this_program()?, args)
             .command()
             .stdin(Stdio::piped())
             .stdout(Stdio::null())

@@ -1,4 +1,4 @@
-//! Another program that takes a machine's port after it was chosen. QEMU is real; what starts it is quicker once.
+//! What happens between the choice of a machine's hardware and its start. QEMU is real; what starts it is not QEMU alone.
 
 use std::fs;
 use std::net::TcpListener;
@@ -7,20 +7,25 @@ use std::os::unix::fs::PermissionsExt as _;
 use super::place::Place;
 use super::timer;
 
-/// Starts QEMU with the port `taken` in other hands the first time.
-fn quicker(place: &Place, taken: u16) -> String {
+/// What is in PATH before QEMU's own: the script `text` in its place.
+fn in_place_of_qemu(place: &Place, text: &str) -> String {
     let bin = place.path("bin");
     fs::create_dir(&bin).unwrap();
+    let program = bin.join("qemu-system-x86_64");
+    fs::write(&program, text).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    format!("{}:{}", bin.display(), std::env::var("PATH").unwrap())
+}
+
+/// Starts QEMU with the port `taken` in other hands the first time.
+fn quicker(place: &Place, taken: u16) -> String {
     let script = format!(
         "#!/usr/bin/env python3\nimport os, socket, subprocess, sys\nqemu = ['/usr/bin/qemu-system-x86_64', *sys.argv[1:]]\n\
          if any(':{taken}-' in word for word in qemu) and not os.path.exists('{marker}'):\n    open('{marker}', 'w').close()\n    \
          taken = socket.create_server(('127.0.0.1', {taken}))\n    sys.exit(subprocess.call(qemu))\nos.execv(qemu[0], qemu)\n",
         marker = place.path("taken").display()
     );
-    let program = bin.join("qemu-system-x86_64");
-    fs::write(&program, script).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-    format!("{}:{}", bin.display(), std::env::var("PATH").unwrap())
+    in_place_of_qemu(place, &script)
 }
 
 #[test]
@@ -49,5 +54,32 @@ fn another_port_is_taken_where_somebody_was_quicker() {
     assert!(place.path("taken").exists(), "{said}");
     // Its guest ran: it powers off at once.
     assert_eq!(output.status.code(), Some(7), "{said}");
+    assert!(said.contains("powered off while booting"), "{said}");
+}
+
+/// An upgrade replaces the program's file while it runs.
+#[test]
+fn a_program_that_was_removed_still_starts_machines() {
+    let place = Place::new();
+    timer::machine(&place, 0);
+    let provision = place.path("provision");
+    fs::copy(super::support::program(), &provision).unwrap();
+    // QEMU is asked for its version first.
+    let script = format!(
+        "#!/bin/sh\nrm -f '{}'\nexec /usr/bin/qemu-system-x86_64 \"$@\"\n",
+        provision.display()
+    );
+    let path = in_place_of_qemu(&place, &script);
+    let like = place.command(&["start", "--name", "m"]);
+    let mut command = std::process::Command::new(&provision);
+    command
+        .args(like.get_args())
+        .current_dir(like.get_current_dir().unwrap());
+    for (name, value) in like.get_envs() {
+        command.env(name, value.unwrap());
+    }
+    let output = command.env("PATH", path).output().unwrap();
+    assert!(!provision.exists());
+    let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("powered off while booting"), "{said}");
 }
