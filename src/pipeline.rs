@@ -12,7 +12,7 @@ mod place;
 mod portable;
 
 pub use fetch::fetch;
-pub use inputs::{Materials, Parts, first_unknown, plan_offline};
+pub use inputs::{Foreseen, Materials, Parts, first_unknown, plan_offline};
 pub use kept::missing;
 pub use portable::{Portable, portable, release_of};
 

@@ -8,9 +8,9 @@ use crate::checkpoint::Store;
 use crate::event::Stage;
 use crate::instance::Instance;
 use crate::key::Inputs;
-use crate::pipeline::{self, Parts};
+use crate::pipeline::{self, Foreseen, Parts};
+use crate::plan::Standing;
 use crate::plan::making::Makings;
-use crate::plan::{Plan, Standing};
 use crate::report::{self, Output, Paint};
 use crate::stage::led::not_kept;
 
@@ -100,7 +100,7 @@ impl Args {
         let pinned = pinned.and_then(|(_, layer)| store.installed_from(layer));
         let features = app.hypervisor(&config)?.driver().features();
         let makings = Makings::of(&store, made.as_ref().map(|(_, layer)| layer));
-        let plan = pipeline::plan_offline(&config, features, &app.paths, pinned.as_ref(), &makings, &app.cancel)?;
+        let foreseen = pipeline::plan_offline(&config, features, &app.paths, pinned.as_ref(), &makings, &app.cancel)?;
         let missing = self
             .offline
             .then(|| {
@@ -120,10 +120,10 @@ impl Args {
             app.events.warn(doubt);
         }
         let missing = missing.map(|missing| missing.things);
-        let last = plan.as_ref().and_then(Plan::last);
+        let last = foreseen.as_ref().and_then(|foreseen| foreseen.plan.last());
         app.reporter.output(&Shown {
             replaces_machine: made.is_some_and(|(_, layer)| Some(&layer.key) != last),
-            stages: lines(plan.as_ref(), &store, pipeline::first_unknown(&config, &app.paths))?,
+            stages: lines(foreseen.as_ref(), &store, pipeline::first_unknown(&config, &app.paths))?,
             missing: missing.clone(),
         })?;
         match missing {
@@ -133,12 +133,14 @@ impl Args {
     }
 }
 
-fn lines(plan: Option<&Plan>, store: &Store, unknown: Option<Stage>) -> Result<Vec<Line>> {
+fn lines(foreseen: Option<&Foreseen>, store: &Store, unknown: Option<Stage>) -> Result<Vec<Line>> {
     let mut lines = Vec::new();
     let mut is_known = true;
-    if let Some(plan) = plan {
-        lines.push(Line::runs(Stage::Media, "the cached ISO is checked"));
-        for (planned, standing) in plan.stages.iter().zip(plan.standing(store)?) {
+    if let Some(Foreseen { plan, has_iso }) = foreseen {
+        let standing = plan.standing(store)?;
+        let is_installed = standing.first() == Some(&Standing::Cached);
+        lines.push(Line::runs(Stage::Media, media(*has_iso, is_installed)));
+        for (planned, standing) in plan.stages.iter().zip(standing) {
             is_known &= Some(planned.stage) != unknown;
             lines.push(Line {
                 stage: planned.stage,
@@ -155,4 +157,13 @@ fn lines(plan: Option<&Plan>, store: &Store, unknown: Option<Stage>) -> Result<V
     }
     lines.push(Line::runs(Stage::Verify, "every run is checked"));
     Ok(lines)
+}
+
+/// What the first stage does.
+fn media(has_iso: bool, is_installed: bool) -> &'static str {
+    match (has_iso, is_installed) {
+        (true, _) => "the cached ISO is checked",
+        (false, true) => "the ISO is not in the cache, and nobody has to read it",
+        (false, false) => "the ISO is downloaded",
+    }
 }

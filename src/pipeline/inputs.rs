@@ -201,6 +201,14 @@ pub fn first_unknown(config: &Config, paths: &Paths) -> Option<Stage> {
     (!paths.identity(config.login.as_str()).exists()).then_some(Stage::Account)
 }
 
+/// What is known of a run without a network.
+pub struct Foreseen {
+    /// What it does.
+    pub plan: Plan,
+    /// Whether the ISO is on this host.
+    pub has_iso: bool,
+}
+
 /// The plan as far as it is known without a network: `None` while the ISO is not. `pinned` is the ISO
 /// that the machine was made from.
 ///
@@ -213,10 +221,13 @@ pub fn plan_offline(
     pinned: Option<&Installed>,
     makings: &Makings<'_>,
     cancel: &Cancel,
-) -> Result<Option<Plan>> {
+) -> Result<Option<Foreseen>> {
     let parts = Parts::imagine(config, paths)?;
-    let known = media::cached(&parts.request(config, false, false, pinned), &paths.isos())?;
-    known
-        .map(|known| parts.plan(config, features, &known.digest.to_string(), makings, cancel))
-        .transpose()
+    let Some(known) = media::cached(&parts.request(config, false, false, pinned), &paths.isos())? else {
+        return Ok(None);
+    };
+    Ok(Some(Foreseen {
+        plan: parts.plan(config, features, &known.digest.to_string(), makings, cancel)?,
+        has_iso: known.path.is_some(),
+    }))
 }

@@ -200,12 +200,15 @@ fn what_one_host_made_is_cached_on_another() {
     assert!(told.contains("checkpoint  docker"), "{told}");
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
 
+    let media = || hosts.plan("b")[0]["reason"].clone();
+    assert_eq!(media(), "the ISO is downloaded");
     let imported = hosts.text("b", &["cache", "import", file.to_str().unwrap()]);
     assert!(
         imported.contains("install") && imported.matches("imported").count() == 2,
         "{imported}"
     );
     assert_eq!(hosts.cached("b"), ["install", "docker"]);
+    assert_eq!(media(), "the ISO is not in the cache, and nobody has to read it");
     let sound = hosts.text("b", &["cache", "check"]);
     assert_eq!(sound.matches("sound").count(), 2, "{sound}");
     let again = hosts.text("b", &["cache", "import", file.to_str().unwrap()]);

@@ -128,10 +128,10 @@ fn find(app: &App, config: &Config, store: &Store, stage: Stage) -> Result<Layer
     let pinned = pinned.and_then(|(_, layer)| store.installed_from(layer));
     let features = app.hypervisor(config)?.driver().features();
     let makings = Makings::of(store, made.as_ref().map(|(_, layer)| layer));
-    let plan = pipeline::plan_offline(config, features, &app.paths, pinned.as_ref(), &makings, &app.cancel)?;
-    let planned = plan
+    let foreseen = pipeline::plan_offline(config, features, &app.paths, pinned.as_ref(), &makings, &app.cancel)?;
+    let planned = foreseen
         .iter()
-        .flat_map(|plan| &plan.stages)
+        .flat_map(|foreseen| &foreseen.plan.stages)
         .find(|planned| planned.stage == stage);
     let layer = planned.and_then(|planned| store.get(&planned.key));
     layer.with_context(|| {
