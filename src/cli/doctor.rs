@@ -3,11 +3,11 @@
 use anyhow::Result;
 
 use super::App;
+use crate::host;
 use crate::host::acceleration::{Diagnosis, Seen};
-use crate::host::{self, doctor::VirtualBoxReport};
 use crate::machine::accelerator::Accelerator;
+use crate::machine::engine;
 use crate::machine::qemu::choose;
-use crate::machine::virtualbox::vboxmanage::VBoxManage;
 
 /// The arguments of `doctor`.
 #[derive(Debug, Clone, clap::Args)]
@@ -35,25 +35,14 @@ impl Args {
         for line in accelerator.message().into_iter().flat_map(str::lines) {
             app.events.detail(format!("the accelerator's probe: {line}"));
         }
-        let found = host::doctor::examine(accelerator, virtualbox(app), &folders, &app.cancel)?;
+        let found = host::doctor::examine(
+            accelerator,
+            engine::virtualbox_report(&app.cancel),
+            &folders,
+            &app.cancel,
+        )?;
         app.reporter.output(&found)?;
         host::require(&app.cancel)
-    }
-}
-
-fn virtualbox(app: &App) -> VirtualBoxReport {
-    if !VBoxManage::is_installed() {
-        return VirtualBoxReport::Absent;
-    }
-    match VBoxManage::find(&app.cancel) {
-        Ok(vbox) => VirtualBoxReport::Present {
-            version: vbox.version().to_string(),
-            driver: VBoxManage::may_run_machines(),
-            kvm_holds: host::doctor::kvm_holds(),
-        },
-        Err(error) => VirtualBoxReport::Unusable {
-            message: error.to_string(),
-        },
     }
 }
 

@@ -81,7 +81,7 @@ sha256 = "{}"
 "#,
         "ab".repeat(32)
     );
-    fs::write(dir.path().join(FILE_NAME), toml).unwrap();
+    fs::write(dir.path().join(FILE_NAME), &toml).unwrap();
     let config = load(&Settings::default(), dir.path(), &guests()).unwrap();
     assert_eq!(config.name.as_str(), "eval");
     assert_eq!(config.guest, "debian-12");
@@ -90,6 +90,10 @@ sha256 = "{}"
     assert_eq!(config.project.secrets, Some(dir.path().join("sec")));
     assert_eq!(config.project.make_timeout.unwrap().as_secs(), 5400);
     assert_eq!(config.machine.program, MachineChoice::Qemu);
+    let other = toml.replace("program = \"qemu\"\naccelerator = \"tcg\"", "program = \"virtualbox\"");
+    fs::write(dir.path().join(FILE_NAME), other).unwrap();
+    let other = load(&Settings::default(), dir.path(), &guests()).unwrap();
+    assert_eq!(other.machine.program, MachineChoice::VirtualBox);
     assert_eq!(config.machine.accelerator, AcceleratorChoice::Tcg);
     assert_eq!(config.machine.cpus, 4);
     assert_eq!(config.machine.stall_timeout.unwrap().as_secs(), 90);

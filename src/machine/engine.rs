@@ -13,7 +13,7 @@ use super::virtualbox::vboxmanage::VBoxManage;
 use super::{Machine, qemu};
 use crate::cancel::Cancel;
 use crate::config::{AcceleratorChoice, MachineChoice};
-use crate::host;
+use crate::host::{self, doctor::VirtualBoxReport};
 
 /// A program that starts machines, and what runs the guest's instructions then.
 #[derive(Debug, Clone)]
@@ -48,13 +48,40 @@ pub fn choose(program: MachineChoice, wish: AcceleratorChoice, cache: &Path, can
         MachineChoice::VirtualBox => virtualbox(cancel),
         MachineChoice::Auto => {
             let qemu = qemu(wish, cache, cancel);
-            // A wish for an accelerator is one for QEMU.
             let is_fast = qemu.as_ref().is_ok_and(|chosen| chosen.because.is_none());
-            if is_fast || wish != AcceleratorChoice::Auto || !VBoxManage::may_run_machines() {
-                return qemu;
+            match preferred(is_fast, wish, VBoxManage::may_run_machines()) {
+                Hypervisor::Qemu => qemu,
+                Hypervisor::VirtualBox => virtualbox(cancel).or(qemu),
             }
-            virtualbox(cancel).or(qemu)
         }
+    }
+}
+
+/// The program that is taken where the user names none: QEMU if something runs its guests natively (`is_fast`), else
+/// `VirtualBox` where it could run some, else QEMU.
+fn preferred(is_fast: bool, wish: AcceleratorChoice, virtualbox_may_run: bool) -> Hypervisor {
+    // A wish for an accelerator is one for QEMU.
+    if is_fast || wish != AcceleratorChoice::Auto || !virtualbox_may_run {
+        Hypervisor::Qemu
+    } else {
+        Hypervisor::VirtualBox
+    }
+}
+
+/// What `doctor` tells of `VirtualBox`.
+pub fn virtualbox_report(cancel: &Cancel) -> VirtualBoxReport {
+    if !VBoxManage::is_installed() {
+        return VirtualBoxReport::Absent;
+    }
+    match VBoxManage::find(cancel) {
+        Ok(vbox) => VirtualBoxReport::Present {
+            version: vbox.version().to_string(),
+            driver: VBoxManage::may_run_machines(),
+            kvm_holds: host::doctor::kvm_holds(),
+        },
+        Err(error) => VirtualBoxReport::Unusable {
+            message: error.to_string(),
+        },
     }
 }
 
@@ -162,6 +189,20 @@ mod tests {
         assert_eq!(Hypervisor::named(MachineChoice::Auto), None);
     }
 
+    #[test]
+    fn qemu_is_preferred_while_something_runs_its_guests() {
+        use AcceleratorChoice::{Auto, Tcg};
+        for (is_fast, wish, virtualbox_may_run, expected) in [
+            (true, Auto, true, Hypervisor::Qemu),
+            (true, Auto, false, Hypervisor::Qemu),
+            (false, Auto, true, Hypervisor::VirtualBox),
+            (false, Auto, false, Hypervisor::Qemu),
+            (false, Tcg, true, Hypervisor::Qemu),
+        ] {
+            assert_eq!(preferred(is_fast, wish, virtualbox_may_run), expected);
+        }
+    }
+
     /// The sources under `folder` but tests and `src/machine`.
     fn sources(folder: &Path) -> Vec<PathBuf> {
         let entries = fs_err::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
@@ -184,9 +225,14 @@ mod tests {
         for file in files {
             let text = fs_err::read_to_string(&file).unwrap();
             let (code, _) = text.split_once("#[cfg(test)]\nmod ").unwrap_or((&text, ""));
-            for of in ["Hypervisor", "MachineChoice", "Engine"] {
-                let name = format!("{of}::VirtualBox");
-                assert!(!code.contains(&name), "{} names {name}", file.display());
+            for name in [
+                "Hypervisor::VirtualBox",
+                "MachineChoice::VirtualBox",
+                "Engine::VirtualBox",
+                "VBoxManage::",
+                "virtualbox::",
+            ] {
+                assert!(!code.contains(name), "{} names {name}", file.display());
             }
         }
     }
