@@ -64,6 +64,14 @@ const STALLED: Duration = Duration::from_secs(120);
 /// When QEMU cannot write it all.
 pub fn save(run_dir: &Path, file: &Path) -> Result<bool> {
     let mapped = can_map(run_dir)?;
+    save_as(run_dir, file, mapped).map(|()| mapped)
+}
+
+/// The same with pages `mapped`, or as a stream.
+///
+/// # Errors
+/// When QEMU cannot write it all, or not in this way.
+pub fn save_as(run_dir: &Path, file: &Path, mapped: bool) -> Result<()> {
     set_mapped(run_dir, mapped)?;
     qmp::order(run_dir, &SetParameters(json!({"max-bandwidth": BANDWIDTH})))?;
     qmp::order(run_dir, &Migrate(json!({"uri": uri(file)?})))?;
@@ -79,8 +87,7 @@ pub fn save(run_dir: &Path, file: &Path) -> Result<bool> {
         // It may have ended just now.
         let _ = qmp::order(run_dir, &MigrateCancel(json!({})));
     }
-    waited.context("writing the machine's memory")?;
-    Ok(mapped)
+    waited.context("writing the machine's memory")
 }
 
 /// Reads the memory of the machine in `run_dir`, which was started to wait for it, from `file`. The guest stays paused.

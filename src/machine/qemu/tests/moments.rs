@@ -134,6 +134,8 @@ fn a_machine_goes_on_from_the_very_moment() {
     assert_ne!(place.active(), frozen);
     guest.kill();
     let letter = on_disk(&frozen);
+    let manifest = std::fs::read_to_string(kept.folder.join("memory.json")).unwrap();
+    assert!(manifest.contains("\"mapped\": true"), "{manifest}");
     let mode = std::fs::metadata(kept.folder.join("memory")).unwrap().permissions();
     assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777, 0o600);
 
@@ -158,6 +160,26 @@ fn a_machine_goes_on_from_the_very_moment() {
         moments::sweep(&place.off(), std::slice::from_ref(&kept)).unwrap();
     }
     assert_eq!(on_disk(&frozen), letter, "what was kept is as it was");
+}
+
+/// As QEMU did before 9.0.
+#[test]
+fn where_pages_cannot_be_mapped_the_memory_is_a_stream() {
+    let place = Place::new();
+    let mut guest = place.counting();
+    let kept = place.moment("a1");
+    let file = kept.folder.join("memory");
+    std::fs::File::create(&file).unwrap();
+    qmp::pause(guest.dir()).unwrap();
+    migration::save_as(guest.dir(), &file, false).unwrap();
+    let last = counted(&guest).chars().last().unwrap();
+    guest.kill();
+    let guest = place.start(Some(&kept.folder));
+    migration::load(guest.dir(), &file, false, || Ok(())).unwrap();
+    qmp::go_on(guest.dir()).unwrap();
+    counts_on(&guest);
+    let first = counted(&guest).chars().next().unwrap();
+    assert!([last, after(last)].contains(&first), "{last}, then {first}");
 }
 
 #[test]
