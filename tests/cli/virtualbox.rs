@@ -166,6 +166,56 @@ fn an_image_becomes_a_machine_of_virtualbox_and_comes_back() {
     assert_eq!(world.knows(), "");
 }
 
+/// Snapshots of a machine that does not run are VirtualBox's own.
+#[test]
+fn snapshots_are_virtualboxs_own() {
+    let world = World::new();
+    let image = world.place.image("a.qcow2", &noise(1 << 20));
+    world.import(&image);
+    let of_m = |words: &[&str]| world.place.succeeds(&[words, &["--name", "m"]].concat());
+    let known = || {
+        let settings = fs::read_dir(world.folder()).unwrap().flatten().next().unwrap().path();
+        let machine = settings.file_name().unwrap().to_str().unwrap().to_owned();
+        let mut command = Command::new(real("VBoxManage"));
+        let listed = command
+            .args(["snapshot", &machine, "list", "--machinereadable"])
+            .envs(world.place.environment.iter().map(|(name, value)| (name, value)));
+        let text = String::from_utf8(listed.output().unwrap().stdout).unwrap();
+        text.lines().filter(|line| line.starts_with("SnapshotName")).count()
+    };
+    assert_eq!(known(), 0);
+    of_m(&["snapshot", "a"]);
+    of_m(&["snapshot", "b"]);
+    assert_eq!(known(), 2);
+    let listed = of_m(&["snapshots"]);
+    assert!(listed.lines().any(|line| line.starts_with('a')), "{listed}");
+    of_m(&["restore", "a"]);
+    of_m(&["export", "--format", "qcow2"]);
+    same(&world.place.path("out/m.qcow2"), "qcow2", &image);
+    for name in ["a", "b"] {
+        of_m(&["snapshot", "rm", name]);
+    }
+    assert_eq!(known(), 0);
+    world.place.succeeds(&["destroy", "--name", "m", "--yes"]);
+    assert_eq!(world.knows(), "");
+}
+
+/// What VirtualBox still lists of a machine whose files are gone.
+#[test]
+fn gc_lets_virtualbox_forget_what_is_gone() {
+    let world = World::new();
+    world.import(&world.place.image("a.qcow2", b"x"));
+    // The service would write the settings again.
+    world.restart();
+    fs::remove_dir_all(world.place.path("data/machines/m")).unwrap();
+    assert_ne!(world.knows(), "");
+    let found = world.place.succeeds(&["gc", "--dry-run"]);
+    assert!(found.to_lowercase().contains("virtualbox"), "{found}");
+    assert_ne!(world.knows(), "");
+    world.place.succeeds(&["gc"]);
+    assert_eq!(world.knows(), "");
+}
+
 /// A `VBoxHeadless` that keeps what is in the drive before it becomes the real one.
 fn keep_medium(world: &World, to: &Path) {
     let headless = world.place.path("bin/VBoxHeadless");

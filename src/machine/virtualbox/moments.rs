@@ -176,9 +176,13 @@ fn sweep_one(vbox: &VBoxManage, folder: &Path, kept: &[&str]) -> Result<()> {
     }
 }
 
-/// Whether a snapshot was not deleted because several lie on it.
+/// Whether a snapshot was not deleted because several lie on it: other snapshots, or one and the machine's disk.
 fn has_children(error: &anyhow::Error) -> bool {
-    Fault::of(error).is_some_and(|fault| fault.message.contains("more than the one snapshot allowed"))
+    let marks = [
+        "more than the one snapshot allowed",
+        "it is the current snapshot and has one child snapshot",
+    ];
+    Fault::of(error).is_some_and(|fault| marks.iter().any(|mark| fault.message.contains(mark)))
 }
 
 /// Prepares the machine in `folder` for going on from its memory. All but its forwards is as it was then.
