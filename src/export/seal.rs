@@ -119,6 +119,9 @@ fn archive(identity: &Identity, hash: Option<&Secret>) -> Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+    use std::process::Command;
+
     use super::*;
 
     #[test]
@@ -127,5 +130,68 @@ mod tests {
         let line = command(Some("jdoe"));
         assert!(line.starts_with("sudo -n sh -c '"), "{line}");
         assert!(line.ends_with("\"$dir\" jdoe'"), "{line}");
+    }
+
+    /// What the first boot does with what is in the folder `root`: `etc` lies over this host's `/etc`, `run` over `/run`.
+    fn first_boot(root: &Path) -> String {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("provision/debian/first-boot/provision-first-boot.sh");
+        let mut command = Command::new("unshare");
+        if !rustix::process::geteuid().is_root() {
+            command.args(["--user", "--map-root-user"]);
+        }
+        let inside = "mount --bind \"$1/etc\" /etc && mount --bind \"$1/run\" /run && exec sh \"$2\"";
+        let output = command
+            .args(["--mount", "sh", "-c", inside, "sh"])
+            .args([root, &script])
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// A guest as `seal.sh` leaves it, as far as its first boot looks.
+    fn sealed() -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for folder in ["etc/ssh", "etc/provision", "run/credentials/@system"] {
+            std::fs::create_dir_all(root.path().join(folder)).unwrap();
+        }
+        std::fs::write(root.path().join("etc/provision/login"), "root\n").unwrap();
+        std::fs::write(root.path().join("etc/passwd"), "root:x:0:0::/root:/bin/sh\n").unwrap();
+        root
+    }
+
+    fn host_keys(root: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(root.join("etc/ssh")).unwrap().flatten();
+        let names = entries.map(|entry| entry.file_name().into_string().unwrap());
+        let mut keys: Vec<_> = names.filter(|name| name.ends_with("_key")).collect();
+        keys.sort();
+        keys
+    }
+
+    #[test]
+    fn a_sealed_machine_makes_host_keys_of_its_own_once() {
+        let root = sealed();
+        let said = first_boot(root.path());
+        assert_eq!(said, "provision: new host keys are made\n");
+        let all = ["ecdsa", "ed25519", "rsa"].map(|kind| format!("ssh_host_{kind}_key"));
+        assert_eq!(host_keys(root.path()), all);
+        let key = || std::fs::read(root.path().join("etc/ssh/ssh_host_ed25519_key")).unwrap();
+        let first = key();
+        assert_eq!(first_boot(root.path()), "");
+        assert_eq!(key(), first);
+    }
+
+    #[test]
+    fn a_sealed_machine_that_is_given_a_host_key_has_no_other() {
+        let (root, other) = (sealed(), sealed());
+        first_boot(other.path());
+        let given = other.path().join("etc/ssh/ssh_host_ed25519_key");
+        let credential = root.path().join("run/credentials/@system/provision.host-key");
+        std::fs::copy(&given, credential).unwrap();
+        assert_eq!(first_boot(root.path()), "provision: the host key is the given one\n");
+        assert_eq!(host_keys(root.path()), ["ssh_host_ed25519_key"]);
+        let key = std::fs::read(root.path().join("etc/ssh/ssh_host_ed25519_key")).unwrap();
+        assert_eq!(key, std::fs::read(given).unwrap());
     }
 }

@@ -56,11 +56,17 @@ impl Place {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// The lines of a run with `--json`.
+    #[track_caller]
+    fn events(&self, args: &[&str]) -> Vec<Value> {
+        let text = self.succeeds(&[&["--json"], args].concat());
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
     /// The last line of a run with `--json`.
     #[track_caller]
     pub fn json(&self, args: &[&str]) -> Value {
-        let text = self.succeeds(&[&["--json"], args].concat());
-        serde_json::from_str(text.lines().last().unwrap()).unwrap()
+        self.events(args).pop().unwrap()
     }
 
     #[track_caller]
@@ -155,7 +161,9 @@ fn a_disk_stays_the_same_through_every_format() {
         ("vmdk", "m.vmdk", "vmdk"),
         ("vhdx", "m.vhdx", "vhdx"),
     ] {
-        let result = place.json(&["export", "--name", "m", "--format", format]);
+        let events = place.events(&["export", "--name", "m", "--format", format]);
+        tells_its_progress(&events, "export");
+        let result = events.last().unwrap();
         let file = place.path("out").join(file);
         assert_eq!(result["file"], file.to_str().unwrap());
         assert_eq!(result["disk_bytes"], 67 * MIB);
@@ -163,7 +171,7 @@ fn a_disk_stays_the_same_through_every_format() {
         assert!(bytes < 8 * MIB as u64, "{format} is not sparse: {bytes}");
         same(&file, driver, &disk);
     }
-    for format in ["qcow2", "vdi", "vmdk"] {
+    for format in ["qcow2", "vdi", "vmdk", "vhdx"] {
         qemu_img(&format!(
             "check -q -f {format} {}",
             place.path("out").join(format!("m.{format}")).display()
@@ -179,9 +187,25 @@ fn a_disk_stays_the_same_through_every_format() {
     assert!(info["backing-filename"].is_null());
 
     for (file, name) in [("m.vdi", "vdi"), ("m.qcow2", "qcow2")] {
-        place.succeeds(&["import", file, "--name", name, "--login", "jdoe"]);
+        let events = place.events(&["import", file, "--name", name, "--login", "jdoe"]);
+        tells_its_progress(&events, "import");
         same(&place.disk(name), "qcow2", &disk);
     }
+}
+
+/// How many bytes of how many are done, to the last.
+#[track_caller]
+fn tells_its_progress(events: &[Value], stage: &str) {
+    let told: Vec<_> = events
+        .iter()
+        .filter(|event| event["event"] == "progress" && event["stage"] == stage)
+        .collect();
+    let last = told.last().unwrap();
+    assert!(told.iter().all(|event| event["unit"] == "bytes"), "{told:?}");
+    assert!(
+        last["total"].as_u64().unwrap() > 0 && last["done"] == last["total"],
+        "{last}"
+    );
 }
 
 #[test]
