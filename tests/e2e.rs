@@ -44,7 +44,7 @@ mod e2e {
         let world = World::new("machine", REFERENCE);
         world.step("create makes a machine whose site answers");
         machine::is_created(&world);
-        world.step("SIGINT and SIGKILL in media, docker and account leave what was there");
+        world.step("SIGINT in media and SIGKILL in account leave what was there");
         machine::is_interrupted_at_any_stage(&world);
         world.step("the services run in the guest");
         machine::runs_the_services(&world);
@@ -52,26 +52,18 @@ mod e2e {
         machine::answers_questions(&world);
         world.step("reset takes it back to how create left it, in seconds");
         moments::is_reset(&world);
-        world.step("a memory of another QEMU is told, and the machine boots");
-        moments::boots_when_its_memory_does_not_fit(&world);
-        world.step("snapshots are kept and restored, with memory and without");
-        moments::keeps_snapshots(&world);
         world.step("a second create runs no stage");
         machine::is_not_made_twice(&world);
         world.step("the manifest agrees with the guest");
         facts::agree_with_the_guest(&world);
         world.step("a lock holds the machine to what it was made of");
         facts::are_pinned(&world);
-        world.step("what differs from the lock only after its stage is refused then");
-        facts::differ_only_after_their_stage(&world);
-        world.step("a machine is made of what is pinned");
+        world.step("a machine is made of what is pinned, and what differs only after its stage is refused then");
         facts::are_what_a_machine_is_made_of(&world);
-        world.step("SIGKILL while a stage runs anew leaves the machine as it was");
-        rebuild::leaves_the_machine_when_killed(&world);
+        world.step("killed while stages run anew and while it boots, it starts and still has its data");
+        machine::survives_kills(&world);
         world.step("rebuild makes it clean");
         rebuild::makes_it_clean(&world);
-        world.step("it stops, starts and still has its data");
-        machine::survives_a_restart(&world);
         world.step("the cache is in order");
         store::is_in_order(&world);
         world.step("another host takes a checkpoint as a file and goes on from there");
@@ -80,8 +72,10 @@ mod e2e {
         machine::is_made_by_one_at_a_time(&world);
         world.step("a failing make keeps the machine and leaves a bundle");
         machine::is_kept_when_make_fails(&world);
-        world.step("a changed file reruns project and verify only, also after a SIGKILL in between");
+        world.step("a changed file reruns project and verify only");
         changed::is_made_anew_from_the_change_on(&world);
+        world.step("it stops also while it restarts");
+        machine::is_stopped_while_it_restarts(&world);
         world.step("destroy leaves nothing");
         machine::is_destroyed(&world);
     }
@@ -133,10 +127,13 @@ mod e2e {
             std::thread::scope(|scope| {
                 scope.spawn(|| images::boots_on_nvme(&world, &sealed, &machine_id));
                 scope.spawn(|| images::come_back(&world, &sealed));
+                world.step("a memory of another QEMU is told, and the machine boots, beside these");
+                moments::boots_when_its_memory_does_not_fit(&world);
+                world.step("snapshots are kept and restored, with memory and without");
+                moments::keeps_snapshots(&world);
             });
         });
         world.step("destroy leaves nothing");
-        medium::is_destroyed(&world);
         machine::is_destroyed(&world);
         offline::is_forgotten(&world);
     }

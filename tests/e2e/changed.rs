@@ -1,6 +1,7 @@
 //! A project that changes: it is built again, in the machine of its former build.
 
 use std::fs;
+use std::path::PathBuf;
 
 use serde_json::Value;
 
@@ -8,29 +9,22 @@ use super::machine::{no_machine_runs, page};
 use super::timings;
 use super::world::World;
 
-pub fn is_made_anew_from_the_change_on(world: &World) {
-    let nonce = format!("# changed by the tests at {:?}\n", std::time::SystemTime::now());
-    let compose = world.project().join("srcs/docker-compose.yml");
-    let text = fs::read_to_string(&compose).unwrap();
-    fs::write(&compose, nonce.clone() + &text).unwrap();
+/// SIGKILL while `make` runs for a changed project. The change is taken back.
+pub fn is_killed_while_it_is_built(world: &World) {
+    let (text, _) = change(world);
     let plan = world.text(&["plan"]);
     assert!(plan.contains("srcs/docker-compose.yml changed"), "{plan}");
-
     assert!(plan.contains("made anew"), "{plan}");
-
     let mut run = world.run(&["create"]);
     let making = |event: &Value| event["event"] == "output" && event["stage"] == "project";
     assert!(run.until(making), "make never printed anything");
     run.kill();
     no_machine_runs(world);
+    fs::write(compose(world), text).unwrap();
+}
 
-    // The change is taken back: the machine is still the one it was.
-    fs::write(&compose, &text).unwrap();
-    let again = world.run(&["create"]).end().succeeded();
-    assert_eq!(again.ran(), ["media", "verify"]);
-    assert_eq!(world.guest("cat ~/data/kept"), "kept\n");
-
-    fs::write(&compose, nonce.clone() + &text).unwrap();
+pub fn is_made_anew_from_the_change_on(world: &World) {
+    let (_, nonce) = change(world);
     let began = world.guest("date +%s");
     let trace = world.path("changed.json");
     let created = world
@@ -47,6 +41,18 @@ pub fn is_made_anew_from_the_change_on(world: &World) {
     assert!(page(world).contains("wp-content"));
 }
 
+/// Changes the project. Gives the file's former text, and the line that is new in it.
+fn change(world: &World) -> (String, String) {
+    let nonce = format!("# changed by the tests at {:?}\n", std::time::SystemTime::now());
+    let text = fs::read_to_string(compose(world)).unwrap();
+    fs::write(compose(world), nonce.clone() + &text).unwrap();
+    (text, nonce)
+}
+
+fn compose(world: &World) -> PathBuf {
+    world.project().join("srcs/docker-compose.yml")
+}
+
 /// Only what Docker kept of the former build was there: its data is gone, and the checkpoint lies on the account.
 fn is_built_on_the_former_build(world: &World, events: &[Value], began: &str) {
     let told = |what: &str| events.iter().any(|event| event["text"] == what);
@@ -61,15 +67,7 @@ fn is_built_on_the_former_build(world: &World, events: &[Value], began: &str) {
         seconds(&made) >= seconds(began),
         "{made} < {began}: data of the former build"
     );
-    let (key, account) = (stage_key(world, "project"), stage_key(world, "account"));
+    let (key, account) = (world.key_of("project"), world.key_of("account"));
     let chain = world.backing_of_layer(&key);
     assert!(chain.contains(&account), "{chain}");
-}
-
-/// The key of the checkpoint that a stage of the machine has left.
-fn stage_key(world: &World, stage: &str) -> String {
-    let manifest = world.json(&["status", "--manifest"]);
-    let stages = manifest["stages"].as_array().unwrap();
-    let made = stages.iter().find(|made| made["stage"] == stage).unwrap();
-    made["key"].as_str().unwrap().to_owned()
 }

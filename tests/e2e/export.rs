@@ -60,6 +60,9 @@ pub fn holds_the_same_disk_in_every_format(world: &World) {
     }
     let checkpoint = world.path("docker.qcow2");
     export(world, "qcow2", &checkpoint, &["--checkpoint", "docker"]);
+    run(Command::new("qemu-img")
+        .args(["compare", "-f", "qcow2", "-F", "qcow2"])
+        .args([&checkpoint, &world.disk_of_layer(&world.key_of("docker"))]));
     fs::remove_file(&checkpoint).unwrap();
 }
 
@@ -70,7 +73,7 @@ fn holds_the_same_disk(world: &World, (format, ending, driver): (&str, &str, &st
     run(Command::new("qemu-img")
         .args(["compare", "-f", driver, "-F", "qcow2"])
         .args([&file, &world.disk(world.login())]));
-    if matches!(driver, "qcow2" | "vdi" | "vmdk") {
+    if driver != "raw" {
         run(Command::new("qemu-img").args(["check", "-f", driver]).arg(&file));
     }
     file
@@ -107,6 +110,18 @@ pub fn is_pushed_to_a_registry(world: &World) {
     assert_eq!(digest(&[], &local), digest(&["--tls-verify=false"], &remote));
     fs::remove_dir_all(&layout).unwrap();
     fs::remove_dir_all(world.path("registry")).unwrap();
+}
+
+/// How many bytes an image holds, unpacked.
+fn data_in(image: &Path, driver: &str) -> u64 {
+    let map = run(Command::new("qemu-img")
+        .args(["map", "--output=json", "-f", driver])
+        .arg(image));
+    let parts: Vec<Value> = serde_json::from_slice(&map.stdout).unwrap();
+    let data = parts
+        .iter()
+        .filter(|part| part["data"] == true && part["zero"] == false);
+    data.map(|part| part["length"].as_u64().unwrap()).sum()
 }
 
 /// What the sealed image is, for the steps after.
@@ -171,5 +186,8 @@ pub fn is_sealed_and_taken_by_virtualbox(world: &World) -> Sealed {
         .args(["compare", "-f", "vmdk", "-F", "vmdk"])
         .args([&vmdk, &imported]));
     vboxmanage(&["unregistervm", login, "--delete"]);
+    // What was written and removed again takes no room.
+    let (sealed, whole) = (data_in(&vmdk, "vmdk"), data_in(&world.disk(login), "qcow2"));
+    assert!(sealed + (48 << 20) < whole, "{sealed} of {whole} bytes");
     Sealed { ova, vmdk }
 }

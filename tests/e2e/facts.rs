@@ -8,11 +8,57 @@ use std::time::SystemTime;
 
 use serde_json::Value;
 
-use super::project::{LOGIN, SMALL};
+use super::project::LOGIN;
 use super::world::World;
 
-/// The base image as the registry's stand-in has it.
-const BASE: &str = "docker.io/library/debian:bookworm";
+/// An image as the registry's stand-in has it.
+struct Image {
+    /// Its name on Docker Hub.
+    name: &'static str,
+    tag: &'static str,
+}
+
+/// What the reference project's images are built on.
+const BASE: Image = Image {
+    name: "debian",
+    tag: "bookworm",
+};
+
+/// A few bytes.
+const HELLO: Image = Image {
+    name: "hello-world",
+    tag: "latest",
+};
+
+impl Image {
+    /// How manifests and locks call it.
+    fn reference(&self) -> String {
+        format!("docker.io/library/{}:{}", self.name, self.tag)
+    }
+
+    /// What the registry says that it is.
+    fn digest(&self, world: &World) -> String {
+        let settings = fs::read_to_string(world.project().join("provision.toml")).unwrap();
+        let (_, port) = settings.split_once("10.0.2.2:").unwrap();
+        let port: String = port.chars().take_while(char::is_ascii_digit).collect();
+        let kinds = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
+                     application/vnd.docker.distribution.manifest.list.v2+json, \
+                     application/vnd.docker.distribution.manifest.v2+json";
+        let output = Command::new("curl")
+            .args(["--silent", "--fail", "--head", "--header", &format!("Accept: {kinds}")])
+            .arg(format!(
+                "http://127.0.0.1:{port}/v2/library/{}/manifests/{}",
+                self.name, self.tag
+            ))
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stdout).unwrap().to_lowercase();
+        let line = said
+            .lines()
+            .find_map(|line| line.strip_prefix("docker-content-digest:"));
+        line.unwrap().trim().to_owned()
+    }
+}
 
 /// The digest, dpkg and Docker's engine agree with the manifest, which holds no secret.
 pub fn agree_with_the_guest(world: &World) {
@@ -43,6 +89,19 @@ pub fn agree_with_the_guest(world: &World) {
             .all(|made| text(&made["key"]).len() == 64)
     );
 
+    // Checkpoints may be of another day, or of an older program.
+    assert_eq!(manifest["tool"], env!("CARGO_PKG_VERSION"));
+    for made in list(&manifest["stages"]) {
+        assert!(
+            !text(&made["tool"]).is_empty() && made["seconds"].as_f64().unwrap() > 0.0,
+            "{made}"
+        );
+        assert!(
+            text(&made["made"]).parse::<jiff::Timestamp>().unwrap() < jiff::Timestamp::now(),
+            "{made}"
+        );
+    }
+
     let packages = list(&manifest["packages"]);
     let known: BTreeSet<String> = packages
         .iter()
@@ -71,7 +130,7 @@ pub fn agree_with_the_guest(world: &World) {
     assert_eq!(pulled.len(), 1, "{pulled:?}");
     assert_eq!(
         (text(&pulled[0]["name"]), text(&pulled[0]["digest"])),
-        (BASE, &*base_digest(world))
+        (&*BASE.reference(), &*BASE.digest(world))
     );
 
     let whole = manifest.to_string();
@@ -96,26 +155,6 @@ fn signer(world: &World) -> String {
     line.trim_start_matches("fpr:").trim_matches(':').to_owned()
 }
 
-/// What the registry says that its base image is.
-fn base_digest(world: &World) -> String {
-    let settings = fs::read_to_string(world.project().join("provision.toml")).unwrap();
-    let (_, port) = settings.split_once("10.0.2.2:").unwrap();
-    let port: String = port.chars().take_while(char::is_ascii_digit).collect();
-    let kinds = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
-                 application/vnd.docker.distribution.manifest.list.v2+json, \
-                 application/vnd.docker.distribution.manifest.v2+json";
-    let output = Command::new("curl")
-        .args(["--silent", "--fail", "--head", "--header", &format!("Accept: {kinds}")])
-        .arg(format!("http://127.0.0.1:{port}/v2/library/debian/manifests/bookworm"))
-        .output()
-        .unwrap();
-    let said = String::from_utf8(output.stdout).unwrap().to_lowercase();
-    let line = said
-        .lines()
-        .find_map(|line| line.strip_prefix("docker-content-digest:"));
-    line.unwrap().trim().to_owned()
-}
-
 /// A machine is held to its lock: nothing runs while it agrees, and another pin is refused before anything is changed.
 pub fn are_pinned(world: &World) {
     let pinned = world.json(&["lock"]);
@@ -127,17 +166,15 @@ pub fn are_pinned(world: &World) {
 
     world.guest("echo kept > ~/data/pinned");
     let docker = version(&lock, "docker");
+    let (base, digest) = (BASE.reference(), BASE.digest(world));
     let changes = [
         (
             lock.replace(&format!("\"docker.io\" = \"{docker}\""), "\"docker.io\" = \"1:0.1\""),
             vec!["- docker.io 1:0.1".to_owned(), format!("+ docker.io {docker}")],
         ),
         (
-            lock.replace(&base_digest(world), &format!("sha256:{}", "0".repeat(64))),
-            vec![
-                format!("- {BASE} sha256:000"),
-                format!("+ {BASE} {}", base_digest(world)),
-            ],
+            lock.replace(&digest, &format!("sha256:{}", "0".repeat(64))),
+            vec![format!("- {base} sha256:000"), format!("+ {base} {digest}")],
         ),
     ];
     for (changed, differences) in changes {
@@ -166,62 +203,59 @@ fn version(lock: &str, stage: &str) -> String {
     lock["packages"][stage]["docker.io"].as_str().unwrap().to_owned()
 }
 
-/// What differs only once a stage has run is refused then: the checkpoint is not kept, and nothing else is touched.
-pub fn differ_only_after_their_stage(world: &World) {
+/// A machine is made of what is pinned: an image is pulled by its digest. What differs only once a stage has run is
+/// refused then: the checkpoint is not kept, and nothing else is touched.
+pub fn are_what_a_machine_is_made_of(world: &World) {
     let folder = small_project(world);
     let lock = fs::read_to_string(world.project().join("provision.lock")).unwrap();
-    let (before, _) = lock.split_once("[images]").unwrap();
-    fs::write(folder.join("provision.lock"), before).unwrap();
+    let (without_images, _) = lock.split_once("[images]").unwrap();
     let config = folder.join("provision.toml");
-    let config = config.to_str().unwrap();
+    let machine = ["--name", "small", "--config", config.to_str().unwrap()];
+    let create = [&["create", "--locked"], &machine[..]].concat();
+    let (hello, digest) = (HELLO.reference(), HELLO.digest(world));
+
+    fs::write(folder.join("provision.lock"), without_images).unwrap();
     let (machines, layers) = (world.machines(), world.own_layers());
-    let refused = world
-        .run(&["create", "--locked", "--name", "small", "--config", config])
-        .end();
+    let refused = world.run(&create).end();
     assert_eq!(refused.code, Some(5), "{}", refused.stderr);
     assert_eq!(refused.cached(), ["install", "docker", "account"]);
     assert_eq!(refused.ran(), ["media", "project"]);
     let error = refused.events.iter().find(|event| event["event"] == "error").unwrap();
-    let line = format!("+ {BASE} {}", base_digest(world));
+    let line = format!("+ {hello} {digest}");
     assert!(text(&error["message"]).ends_with(&line), "{error}");
     assert_eq!(world.machines(), machines);
     super::rebuild::are_still_there(world, &layers);
     // The stage's checkpoint is none of those that came meanwhile.
-    let plan = world.json(&["plan", "--name", "small", "--config", config]);
-    let project = list(&plan["stages"]).iter().find(|line| line["stage"] == "project");
-    assert_ne!(project.unwrap()["cached"], true, "{plan}");
+    let project = || {
+        let plan = world.json(&[&["plan"], &machine[..]].concat());
+        let project = list(&plan["stages"]).iter().find(|line| line["stage"] == "project");
+        project.unwrap().clone()
+    };
+    assert_ne!(project()["cached"], true);
+
+    let pinned = format!("{without_images}[images]\n\"{hello}\" = \"{digest}\"\n");
+    fs::write(folder.join("provision.lock"), pinned).unwrap();
+    let mut made = world.run(&create);
+    let pulled = format!("pulling {hello} as it is pinned");
+    assert!(made.until(|event| event["text"] == pulled), "nothing was pulled");
+    // It has no site that could answer.
+    let is_made = |event: &Value| event["event"] == "stage_done" && event["stage"] == "project";
+    assert!(made.until(is_made), "what is pinned is refused");
+    made.signal("INT");
+    assert_eq!(made.end().code, Some(130));
+    let project = project();
+    assert_eq!(project["cached"], true);
     world.text(&["destroy", "--name", "small", "--yes"]);
+    // The next run shall make it, too.
+    world.forget_layer(text(&project["key"]));
     fs::remove_dir_all(folder).unwrap();
 }
 
-/// A machine is made of what is pinned: what its build stands on is pulled by its digest.
-pub fn are_what_a_machine_is_made_of(world: &World) {
-    let project = SMALL.source();
-    let name = ["--name", "pinned", "--project", project.to_str().unwrap()];
-    let made = world
-        .run(&[&["create", "--locked"], &name[..]].concat())
-        .end()
-        .succeeded();
-    assert_eq!(made.ran(), ["media", "project", "verify"]);
-    let pulled = format!("pulling {BASE} as it is pinned");
-    assert!(
-        made.events.iter().any(|event| event["text"] == pulled),
-        "{:?}",
-        made.events
-    );
-    let manifest = world.json(&["status", "--manifest", "--name", "pinned"]);
-    assert!(manifest.to_string().contains(&base_digest(world)), "{manifest}");
-    let key = world.json(&["status", "--name", "pinned"])["layer"]["key"].clone();
-    world.text(&["destroy", "--name", "pinned", "--yes"]);
-    // The next run shall make it, too.
-    world.forget_layer(text(&key));
-}
-
-/// A project that pulls the base image and does no more.
+/// A project that pulls an image and does no more.
 fn small_project(world: &World) -> PathBuf {
     let folder = world.path("small");
     fs::create_dir_all(folder.join("srcs")).unwrap();
-    fs::write(folder.join("Makefile"), "all:\n\tdocker pull --quiet debian:bookworm\n").unwrap();
+    fs::write(folder.join("Makefile"), "all:\n\tdocker pull --quiet hello-world\n").unwrap();
     fs::write(folder.join("srcs/docker-compose.yml"), "services: {}\n").unwrap();
     let copied = Command::new("cp")
         .arg("-a")

@@ -55,7 +55,8 @@ pub fn boots_on_nvme(world: &World, sealed: &Sealed, of_the_other: &str) {
         "test -d /sys/firmware/efi && lsblk -ndo TRAN /dev/nvme0n1 && cat /etc/machine-id && cat ~/.ssh/authorized_keys && \
          printf '%s\\n' {} {} > /tmp/keys && \
          sudo sh -c 'find /var/lib/apt/lists -type f; ls -d /root/.ssh/authorized_keys /root/.bash_history /var/log/installer; \
-         grep -rlF -f /tmp/keys /etc /home/*/.ssh /root /var/log' 2> /dev/null; true",
+         grep -rlF -f /tmp/keys /etc /home/*/.ssh /root /var/log; \
+         journalctl --no-pager --quiet | grep sealed-[a]way; cat /var/log/apt/sealed-[a]way.log' 2> /dev/null; true",
         public("id_ed25519.pub"),
         public("ssh_host_ed25519_key.pub")
     );

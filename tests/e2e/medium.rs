@@ -1,33 +1,40 @@
 //! The remastered medium, which machines get that boot no kernel by themselves.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::run::Run;
 use super::servers::free_port;
 use super::world::World;
 
 /// What the installer's console shows once it has found its medium by itself, and goes on without a key.
 const GOES_ON: &str = "Loading additional components";
 
-/// A machine installed from the medium by its BIOS boots from its own disk and answers on SSH. The checkpoint is kept,
-/// so that the next run of the tests only boots it: the machine stays, or a `cache prune` would take it.
+/// The name of the machine that is installed from the medium.
+const NAME: &str = "medium";
+
+/// A machine installed from the medium by its BIOS boots from its own disk and answers on SSH. A CI ends its jobs by
+/// SIGTERM, and nobody saw how far they were: so ends this one, in the stage `docker`.
 pub fn installs_by_bios(world: &World) {
+    // The checkpoint is kept, so that the next run of the tests only boots it: the machine stays from run to run, or a
+    // `cache prune` would take it.
+    let data = world.kept("medium-data");
+    let machine = data.join("machines").join(NAME);
+    let command = |words: &[&str]| {
+        let mut command = world.command(words);
+        command
+            .args(["--name", NAME, "--installer", "medium"])
+            .env("PROVISION_DATA_DIR", &data);
+        command
+    };
+    forget_bundles(&machine);
     // The usual port is for the machine that comes.
     let port = free_port().to_string();
-    let args = [
-        "create",
-        "--name",
-        "medium",
-        "--installer",
-        "medium",
-        "--https-port",
-        &port,
-    ];
-    let mut run = world.run(&args);
+    let mut run = Run::start(&mut command(&["--json", "create", "--https-port", &port]), "image");
     let logged_in =
         |event: &Value| event["event"] == "step" && event["stage"] == "docker" && event["text"] != "booting";
     let output = |event: &Value| event["event"] == "output" && event["stage"] == "docker";
@@ -35,17 +42,34 @@ pub fn installs_by_bios(world: &World) {
         run.until(|event| logged_in(event) || output(event)),
         "it was not installed, or nobody could log in"
     );
-    run.signal("INT");
+    run.signal("TERM");
     assert_eq!(run.end().code, Some(130));
-    let plan = world.json(&["plan", "--name", "medium", "--installer", "medium"]);
+    let [bundle] = &bundles(&machine)[..] else {
+        panic!("{:?}", bundles(&machine))
+    };
+    let error = fs::read_to_string(bundle.join("error.txt")).unwrap();
+    assert!(error.starts_with("stage: docker\n"), "{error}");
+    assert!(bundle.join("console.log").exists());
+    let plan = command(&["--json", "plan"]).output().unwrap();
+    let plan: Value = serde_json::from_slice(&plan.stdout).unwrap();
     let stages = plan["stages"].as_array().unwrap();
     let install = stages.iter().find(|line| line["stage"] == "install").unwrap();
     assert_eq!(install["cached"], true);
 }
 
-/// Once nothing is pruned any more the machine goes.
-pub fn is_destroyed(world: &World) {
-    world.text(&["destroy", "--name", "medium", "--yes"]);
+/// What failed runs of the machine in `folder` have left.
+fn bundles(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths
+        .filter(|path| path.to_string_lossy().contains("/failure-"))
+        .collect()
+}
+
+fn forget_bundles(folder: &Path) {
+    for bundle in bundles(folder) {
+        fs::remove_dir_all(bundle).unwrap();
+    }
 }
 
 /// The same medium starts the installer by UEFI, too.
@@ -68,12 +92,22 @@ pub fn starts_by_uefi(world: &World) {
 
 /// The medium of a machine whose install was interrupted right after it was made. Another disk size gives another key,
 /// so that the stage runs.
-fn medium(world: &World) -> std::path::PathBuf {
+fn medium(world: &World) -> PathBuf {
     let args = ["create", "--name", "uefi", "--installer", "medium", "--disk", "21G"];
     let mut run = world.run(&args);
     let starts = |event: &Value| event["event"] == "step" && event["text"] == "starting the installer";
     assert!(run.until(starts), "the medium was not made");
-    let there = world.machine_dir("uefi").join("work/install/medium.iso");
+    let work = world.machine_dir("uefi").join("work/install");
+    // Nothing but the medium tells the machine what to boot.
+    let command = work.join("command");
+    let start = Instant::now();
+    while !command.exists() {
+        assert!(start.elapsed() < Duration::from_secs(60), "QEMU was not started");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let line = fs::read_to_string(command).unwrap();
+    assert!(line.contains("medium.iso") && !line.contains("-kernel"), "{line}");
+    let there = work.join("medium.iso");
     // It holds the guest's private host key.
     let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&there).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600);

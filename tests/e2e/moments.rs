@@ -5,7 +5,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
-use super::project::LOGIN;
 use super::run::Ended;
 use super::world::World;
 
@@ -15,6 +14,12 @@ const CLOCK: u64 = 30;
 /// What was changed in the machine is gone, and it goes on where it was: it has not booted.
 pub fn is_reset(world: &World) {
     let boot = boot_id(world);
+    let renewed = || -> u32 {
+        let told = world.guest("sudo dmesg | grep -c 'crng reseeded due to virtual machine fork' || true");
+        told.trim().parse().unwrap()
+    };
+    // Since that moment nothing was renewed.
+    let before = renewed();
     world.guest("echo changed > ~/data/changed && docker volume create changed && rm -rf ~/inception");
     let reset = run(world, &["reset"]);
     told(&reset, "going on from the kept memory");
@@ -31,14 +36,15 @@ pub fn is_reset(world: &World) {
     );
     assert_eq!(world.guest("docker volume ls --quiet --filter name=changed"), "");
     knows_the_time(world);
-    let renewed = world.guest("sudo dmesg | grep -c 'crng reseeded due to virtual machine fork'");
-    assert_ne!(renewed, "0\n", "its entropy is that of another");
+    assert_eq!(renewed(), before + 1, "its entropy is that of the moment");
     super::machine::shows_its_page(world);
 }
 
 /// A memory that does not fit is told, the machine boots, and the next time it goes on from its memory again.
 pub fn boots_when_its_memory_does_not_fit(world: &World) {
-    let moments = fs::read_dir(world.machine_dir(LOGIN).join("moments"))
+    // It does not run; with its memory it does at once.
+    told(&run(world, &["reset"]), "going on from the kept memory");
+    let moments = fs::read_dir(world.machine_dir(world.login()).join("moments"))
         .unwrap()
         .flatten();
     let created = moments
@@ -67,6 +73,8 @@ pub fn keeps_snapshots(world: &World) {
         "echo one > ~/data/state; setsid sh -c 'echo $$ > /tmp/pid; exec sleep 100000' > /dev/null 2>&1 < /dev/null & \
          until [ -s /tmp/pid ]; do sleep 0.1; done",
     );
+    // As if the moment were long ago.
+    world.guest("sudo date -s '10 minutes ago'");
     world.text(&["snapshot", "one"]);
     world.guest("echo two > ~/data/state; kill $(cat /tmp/pid)");
     world.text(&["snapshot", "two", "--no-memory"]);
@@ -103,7 +111,7 @@ pub fn keeps_snapshots(world: &World) {
     world.text(&["snapshot", "off"]);
     world.text(&["restore", "off"]);
     let listed = world.text(&["list"]);
-    let ours = listed.lines().find(|line| line.starts_with(LOGIN)).unwrap();
+    let ours = listed.lines().find(|line| line.starts_with(world.login())).unwrap();
     assert!(ours.contains("stopped"), "it was off: {listed}");
     for name in ["two", "off"] {
         world.text(&["snapshot", "rm", name]);

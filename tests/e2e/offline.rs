@@ -77,11 +77,11 @@ pub fn is_forgotten(world: &World) {
     forget(world, &[]);
 }
 
-/// The machine is made for a login that is new here: its account and its project are made, in a network name space in
-/// which there is nothing but itself; the tests' registry and mirror are out of reach, too. It stays.
+/// A machine is made for a login that is new here: its account and its project are made, in a network name space in
+/// which there is nothing but itself; the tests' registry and mirror are out of reach, too. It stays, with something in
+/// its logs and on its disk that sealing has to remove.
 pub fn makes_a_machine(world: &World) {
-    forget(world, &[]);
-    let words = ["--json", "create", "--offline"];
+    let words = ["--json", "rebuild", "--from", "account", "--offline"];
     // What the guest is asked is asked in the same name space, since its ports are there.
     let look = "nft=$(\"$0\" exec -- sudo nft list tables) &&
          engine=$(\"$0\" exec -- cat /etc/docker/daemon.json) &&
@@ -89,6 +89,8 @@ pub fn makes_a_machine(world: &World) {
          journal=$(\"$0\" exec -- sudo journalctl --no-pager --quiet) &&
          [ -n \"$journal\" ] &&
          ! printf '%s\\n' \"$journal\" | grep -E 'provision_[k]eeper' >&2 &&
+         \"$0\" exec -- sudo sh -c 'logger sealed-away; echo sealed-away > /var/log/apt/sealed-away.log;
+             head -c 64M /dev/urandom > /root/noise; sync; rm /root/noise' &&
          printf '%s\\n' \"nft: $nft\" \"engine: $engine\" \"traces: $traces\" >&2";
     let output = without_network(&mut world.command(&words), look);
     let said = String::from_utf8_lossy(&output.stderr);

@@ -106,6 +106,11 @@ impl World {
         self.folder.path().join(name)
     }
 
+    /// A folder of the tests' own that stays for the next run.
+    pub fn kept(&self, name: &str) -> PathBuf {
+        self.cache.with_file_name(name)
+    }
+
     /// The ISO on the mirror.
     pub fn iso(&self) -> PathBuf {
         let mut entries = fs::read_dir(self.path("mirror"))
@@ -149,12 +154,24 @@ impl World {
         named.collect()
     }
 
+    /// The key of the checkpoint that a stage of the machine has left.
+    pub fn key_of(&self, stage: &str) -> String {
+        let manifest = self.json(&["status", "--manifest"]);
+        let stages = manifest["stages"].as_array().unwrap();
+        let made = stages.iter().find(|made| made["stage"] == stage).unwrap();
+        made["key"].as_str().unwrap().to_owned()
+    }
+
+    /// The disk of a checkpoint.
+    pub fn disk_of_layer(&self, key: &str) -> PathBuf {
+        self.cache.join("v1/layers").join(key).join("disk.qcow2")
+    }
+
     /// What the disk of a checkpoint names as the file that it lies on.
     pub fn backing_of_layer(&self, key: &str) -> String {
-        let disk = self.cache.join("v1/layers").join(key).join("disk.qcow2");
         let output = Command::new("qemu-img")
             .args(["info", "--output=json"])
-            .arg(disk)
+            .arg(self.disk_of_layer(key))
             .output()
             .unwrap();
         let told: Value = serde_json::from_slice(&output.stdout).unwrap();
