@@ -6,9 +6,9 @@ use crate::fault::Cause;
 const fn meaning(cause: Cause) -> &'static str {
     match cause {
         Cause::Other => "anything without a code of its own",
-        Cause::Usage => "wrong arguments",
+        Cause::Usage => "wrong arguments, no such machine, or not in a state for the command",
         Cause::Config => "the configuration or the project folder is wrong",
-        Cause::HostMissing => "this host lacks a program, or it is too old",
+        Cause::HostMissing => "this host lacks a program or accelerator, or it is too old",
         Cause::Verification => "a checksum or signature is missing or wrong",
         Cause::Network => "a server cannot be reached or answers wrongly",
         Cause::Guest => "the installer or the guest failed or asked a question",
@@ -17,7 +17,7 @@ const fn meaning(cause: Cause) -> &'static str {
         Cause::Verify => "the machine runs, but a check failed",
         Cause::Busy => "another process works on the machine, or a port is taken",
         Cause::Space => "the disk is too full",
-        Cause::Machine => "the virtual machine's program failed",
+        Cause::Machine => "QEMU or VirtualBox failed",
         Cause::Deadline => "the time that --timeout gives was over",
         Cause::Interrupted => "interrupted by Ctrl-C or SIGTERM",
     }
