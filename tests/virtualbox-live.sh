@@ -21,7 +21,7 @@ seconds() { # COMMAND...: how long it takes, in whole seconds
     took=$((SECONDS - start))
 }
 clean() {
-    for name in live second third; do provision destroy --yes --name "$name" > /dev/null 2>&1 || true; done
+    for name in live second third fourth; do provision destroy --yes --name "$name" > /dev/null 2>&1 || true; done
     provision cache prune > /dev/null 2>&1 || true
     rm -rf "$folder"
 }
@@ -49,6 +49,16 @@ provision exec --name live -- touch data/kept
 provision stop --name live
 provision start --name live
 provision exec --name live -- test -e data/kept
+provision exec --name live -- sudo journalctl --boot=-1 --no-pager | grep -q 'Power key pressed' ||
+    fail "the guest did not hear the power button: its power was cut"
+
+say "what is removed in the guest takes no room on this host"
+size() { du -sk "$PROVISION_DATA_DIR/machines/live" | cut -f1; }
+provision exec --name live -- sudo sh -c 'head -c 500M /dev/urandom > /root/noise; sync'
+full=$(size)
+provision exec --name live -- sudo sh -c 'rm /root/noise; sync; fstrim /'
+empty=$(size)
+((empty < full - 400000)) || fail "$full KiB became $empty KiB"
 
 say "back to how create left it, and to a snapshot, both from memory"
 seconds provision reset --name live
@@ -69,6 +79,16 @@ shared=$(provision plan --login second --name second | grep -cE '^(install|docke
 [[ $shared == 2 ]] || fail "they are not shared"
 seconds provision create --login second --name second
 echo "took $took s"
+
+say "rebuild makes it clean, also without a network, for another login too"
+provision exec --name second -- touch data/dirty
+seconds provision rebuild --name second
+echo "took $took s"
+provision exec --name second -- test ! -e data/dirty || fail "it is not clean"
+seconds provision rebuild --from account --offline --login fourth --name fourth
+echo "took $took s"
+[[ $(provision exec --name fourth -- id -un) == fourth ]] || fail "it is somebody else's"
+provision destroy --yes --name fourth
 
 say "ports lead from 127.0.0.1 only"
 if command -v ss > /dev/null; then
