@@ -38,7 +38,8 @@ mod e2e {
     use project::{REFERENCE, SMALL};
     use world::World;
 
-    /// The life of a machine, from nothing to its end.
+    /// The life of a machine, from nothing to its end, and installers that fail. What is waited for runs beside the steps
+    /// that follow.
     #[test]
     fn from_an_iso_to_a_site() {
         let world = World::new("machine", REFERENCE);
@@ -76,15 +77,6 @@ mod e2e {
         changed::is_made_anew_from_the_change_on(&world);
         world.step("it stops also while it restarts");
         machine::is_stopped_while_it_restarts(&world);
-        world.step("destroy leaves nothing");
-        machine::is_destroyed(&world);
-    }
-
-    /// What begins with an ISO and ends with an image, beside it: each waits for the other's checkpoints where both need
-    /// the same. What is waited for here runs beside the steps that follow.
-    #[test]
-    fn from_a_medium_to_an_image() {
-        let world = World::new("image", SMALL);
         world.step("an installer stands still from now on");
         let standstill = faults::an_installer_is_stopped(&world);
         world.step("an installer will ask");
@@ -99,6 +91,15 @@ mod e2e {
         faults::a_standstill_is_quoted(&world, standstill);
         world.step("a QEMU that dies is told at once");
         faults::a_dying_qemu_is_quoted(&world);
+        world.step("destroy leaves nothing");
+        machine::is_destroyed(&world);
+    }
+
+    /// What begins with an ISO and ends with an image, beside it: each waits for the other's checkpoints where both need
+    /// the same.
+    #[test]
+    fn from_a_medium_to_an_image() {
+        let world = World::new("image", SMALL);
         std::thread::scope(|scope| {
             world.step("a remastered medium installs by BIOS, and its machine boots, beside what follows");
             scope.spawn(|| medium::installs_by_bios(&world));
@@ -134,7 +135,6 @@ mod e2e {
             });
         });
         world.step("destroy leaves nothing");
-        machine::is_destroyed(&world);
         offline::is_forgotten(&world);
     }
 }

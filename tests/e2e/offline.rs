@@ -72,9 +72,13 @@ fn forget(world: &World, machine: &[&str]) {
     }
 }
 
-/// Once the machine is gone nobody needs its checkpoints any more.
+/// Destroys the machine, and with it the checkpoints that are its own: the next run makes others.
 pub fn is_forgotten(world: &World) {
-    forget(world, &[]);
+    let keys = ["account", "project"].map(|stage| world.key_of(stage));
+    super::machine::is_destroyed(world);
+    for key in keys {
+        world.forget_layer(&key);
+    }
 }
 
 /// A machine is made for a login that is new here: its account and its project are made, in a network name space in
