@@ -5,6 +5,8 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use serde_json::Value;
+
 use super::world::World;
 
 /// VirtualBox with a home and a service of its own.
@@ -86,9 +88,10 @@ pub fn says_what_is_missing(world: &World) {
     assert_eq!(virtualbox.knows(), "", "VirtualBox still knows something");
     assert!(!world.machine_dir("vbox").join("work/install").exists());
 
-    let plan = virtualbox.provision(world, &["plan", "--name", "vbox", "--machine", "virtualbox"]);
-    let plan = String::from_utf8_lossy(&plan.stdout).into_owned();
-    assert!(plan.contains("hardware is new"), "{plan}");
+    // Its checkpoints are no other program's.
+    let plan = virtualbox.provision(world, &["--json", "plan", "--name", "vbox", "--machine", "virtualbox"]);
+    let plan: Value = serde_json::from_slice(&plan.stdout).unwrap();
+    assert_eq!(plan["stages"][1]["inputs"]["hardware"], "virtualbox", "{plan}");
     let doctor = virtualbox.provision(world, &["doctor"]);
     let doctor = String::from_utf8_lossy(&doctor.stdout).into_owned();
     assert!(doctor.contains("kernel driver is not loaded"), "{doctor}");
