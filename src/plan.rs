@@ -5,7 +5,7 @@ pub mod making;
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::checkpoint::Store;
+use crate::checkpoint::{Base, Layer, Store};
 use crate::event::Stage;
 use crate::key::{self, Inputs, Key};
 
@@ -81,11 +81,13 @@ impl Plan {
         self.stages.last().map(|planned| &planned.key)
     }
 
-    /// What of the plan is in `store`, and why the rest is not.
+    /// What of the plan is in `store`, and why the rest is not: what has changed since the checkpoints under the machine
+    /// were made, whose disk lies on `own`, else since the newest on this host.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn standing(&self, store: &Store) -> Result<Vec<Standing>> {
+    pub fn standing(&self, store: &Store, own: Option<&Base>) -> Result<Vec<Standing>> {
+        let own = own.map(|base| store.chain(base)).unwrap_or_default();
         let mut standing = Vec::new();
         let mut runs_before = None;
         for planned in &self.stages {
@@ -94,7 +96,7 @@ impl Plan {
             } else {
                 let reason = match runs_before {
                     Some(stage) => format!("{stage} runs"),
-                    None => reason(planned, store)?,
+                    None => reason(planned, store, &own)?,
                 };
                 runs_before = Some(planned.stage);
                 Standing::Runs(reason)
@@ -105,14 +107,18 @@ impl Plan {
     }
 }
 
-fn reason(planned: &Planned, store: &Store) -> Result<String> {
+fn reason(planned: &Planned, store: &Store, own: &[Layer]) -> Result<String> {
     if planned.inputs.contains_key(making::ANEW) {
         return Ok("it is made anew".into());
     }
-    let Some(newest) = store.newest(planned.stage)? else {
+    let own = own.iter().find(|layer| layer.manifest.stage == planned.stage);
+    let Some(former) = own
+        .cloned()
+        .map_or_else(|| store.newest(planned.stage), |own| Ok(Some(own)))?
+    else {
         return Ok("not made on this host yet".into());
     };
-    let old = making::plain(&newest.manifest.inputs);
+    let old = making::plain(&former.manifest.inputs);
     let difference = key::difference(&old, &making::plain(&planned.inputs));
     Ok(difference.unwrap_or_else(|| "an earlier stage changed".into()))
 }
@@ -120,7 +126,7 @@ fn reason(planned: &Planned, store: &Store) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::{Layer, Manifest};
+    use crate::checkpoint::Manifest;
     use crate::machine::driver::Hypervisor;
     use crate::machine::qemu::image;
 
@@ -136,6 +142,11 @@ mod tests {
         ])
     }
 
+    fn old_stage(plan: &Plan, number: usize) -> (Stage, Inputs) {
+        let planned = &plan.stages[number];
+        (planned.stage, planned.inputs.clone())
+    }
+
     #[test]
     fn a_change_reaches_later_stages_only() {
         let (old, new) = (plan("1", "1"), plan("2", "1"));
@@ -145,30 +156,50 @@ mod tests {
         assert_eq!(new.stages[2].parent.as_ref(), Some(&new.stages[1].key));
     }
 
+    /// Makes what of a plan is not there. Gives what a machine of it lies on.
+    fn make(plan: &Plan, store: &Store) -> Base {
+        let folder = tempfile::tempdir().unwrap();
+        let mut layer: Option<Layer> = None;
+        for planned in &plan.stages {
+            let Planned { stage, key, inputs, .. } = planned.clone();
+            layer = store.get(&key).or_else(|| {
+                let disk = folder.path().join("disk");
+                image::create(&disk, 1).unwrap();
+                let manifest = Manifest::new(stage, key, layer.as_ref(), inputs, 1.0);
+                Some(store.commit(Hypervisor::Qemu, &disk, &manifest).unwrap())
+            });
+        }
+        layer.unwrap().manifest.base
+    }
+
     #[test]
     fn the_reason_names_what_changed() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
         let old = plan("1", "1");
         assert_eq!(
-            old.standing(&store).unwrap()[0],
+            old.standing(&store, None).unwrap()[0],
             Standing::Runs("not made on this host yet".into())
         );
-        let mut layer: Option<Layer> = None;
-        for planned in &old.stages {
-            let disk = folder.path().join("disk");
-            image::create(&disk, 1).unwrap();
-            let Planned { stage, key, inputs, .. } = planned.clone();
-            let manifest = Manifest::new(stage, key, layer.as_ref(), inputs, 1.0);
-            layer = Some(store.commit(Hypervisor::Qemu, &disk, &manifest).unwrap());
-        }
-        assert_eq!(old.standing(&store).unwrap(), vec![Standing::Cached; 3]);
-        let project = plan("1", "2").standing(&store).unwrap();
+        let own = make(&old, &store);
+        assert_eq!(old.standing(&store, None).unwrap(), vec![Standing::Cached; 3]);
+        let project = plan("1", "2").standing(&store, None).unwrap();
         assert_eq!(project[1], Standing::Cached);
         assert_eq!(project[2], Standing::Runs("srcs/a changed".into()));
-        let docker = plan("2", "2").standing(&store).unwrap();
+        let docker = plan("2", "2").standing(&store, None).unwrap();
         assert_eq!(docker[1], Standing::Runs("docker.sh changed".into()));
         assert_eq!(docker[2], Standing::Runs("docker runs".into()));
+        // Somebody else's project, made later, is nothing that this machine has changed.
+        make(
+            &Plan::new([
+                old_stage(&old, 0),
+                old_stage(&old, 1),
+                (Stage::Project, inputs("srcs/b", "1")),
+            ]),
+            &store,
+        );
+        let project = plan("1", "2").standing(&store, Some(&own)).unwrap();
+        assert_eq!(project[2], Standing::Runs("srcs/a changed".into()));
         // What is made anew on purpose is no change of anything that the user wrote.
         let anew = Plan::choose(
             [
@@ -182,7 +213,7 @@ mod tests {
                 inputs
             },
         );
-        let anew = anew.standing(&store).unwrap();
+        let anew = anew.standing(&store, None).unwrap();
         assert_eq!(anew[1], Standing::Runs("it is made anew".into()));
     }
 }

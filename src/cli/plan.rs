@@ -4,7 +4,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::{App, Settings};
-use crate::checkpoint::Store;
+use crate::checkpoint::{Base, Store};
 use crate::event::Stage;
 use crate::instance::Instance;
 use crate::key::Inputs;
@@ -121,9 +121,11 @@ impl Args {
         }
         let missing = missing.map(|missing| missing.things);
         let last = foreseen.as_ref().and_then(|foreseen| foreseen.plan.last());
+        let own = made.as_ref().map(|(_, layer)| layer);
+        let unknown = pipeline::first_unknown(&config, &app.paths);
         app.reporter.output(&Shown {
-            replaces_machine: made.is_some_and(|(_, layer)| Some(&layer.key) != last),
-            stages: lines(foreseen.as_ref(), &store, pipeline::first_unknown(&config, &app.paths))?,
+            replaces_machine: own.is_some_and(|layer| Some(&layer.key) != last),
+            stages: lines(foreseen.as_ref(), &store, own, unknown)?,
             missing: missing.clone(),
         })?;
         match missing {
@@ -133,11 +135,11 @@ impl Args {
     }
 }
 
-fn lines(foreseen: Option<&Foreseen>, store: &Store, unknown: Option<Stage>) -> Result<Vec<Line>> {
+fn lines(foreseen: Option<&Foreseen>, store: &Store, own: Option<&Base>, unknown: Option<Stage>) -> Result<Vec<Line>> {
     let mut lines = Vec::new();
     let mut is_known = true;
     if let Some(Foreseen { plan, has_iso }) = foreseen {
-        let standing = plan.standing(store)?;
+        let standing = plan.standing(store, own)?;
         let is_installed = standing.first() == Some(&Standing::Cached);
         lines.push(Line::runs(Stage::Media, media(*has_iso, is_installed)));
         for (planned, standing) in plan.stages.iter().zip(standing) {

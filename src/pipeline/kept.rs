@@ -53,7 +53,7 @@ pub fn missing(
     let stages = match &known {
         Some(known) => {
             let plan = parts.plan(config, features, &known.digest.to_string(), makings, cancel)?;
-            let standing = plan.standing(&checkpoint::Store::open(&paths.cache)?)?;
+            let standing = plan.standing(&checkpoint::Store::open(&paths.cache)?, None)?;
             let runs = plan
                 .stages
                 .iter()

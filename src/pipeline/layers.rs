@@ -35,7 +35,7 @@ impl Run<'_> {
     /// Runs every stage that is not cached and returns the last one's layer.
     pub(super) fn build(&mut self, materials: &Materials) -> Result<Layer> {
         let mut layer = None;
-        let standing = self.plan.standing(&self.store)?;
+        let standing = self.plan.standing(&self.store, self.record.layer.as_ref())?;
         for (planned, standing) in self.plan.stages.clone().into_iter().zip(standing) {
             layer = Some(match self.store.get(&planned.key) {
                 Some(layer) => {
