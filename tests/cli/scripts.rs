@@ -120,6 +120,27 @@ fn what_root_made_is_handed_back_to_who_called_sudo() {
     assert_eq!(run(Some("1234")), [1234, 1234]);
 }
 
+/// What it puts into place needs nothing of this folder.
+#[test]
+fn cargo_installs_the_program() {
+    let root = tempfile::tempdir().unwrap();
+    let installed = Command::new(env!("CARGO"))
+        .args(["install", "--quiet", "--debug", "--locked", "--offline"])
+        .args(["--path", env!("CARGO_MANIFEST_DIR"), "--root"])
+        .arg(root.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&installed.stderr);
+    assert!(installed.status.success(), "{said}");
+    let version = Command::new(root.path().join("bin/provision"))
+        .arg("--version")
+        .current_dir("/")
+        .output()
+        .unwrap();
+    let expected = format!("provision {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(String::from_utf8_lossy(&version.stdout), expected);
+}
+
 #[test]
 fn an_interrupted_test_run_leaves_nothing_running() {
     // One that dies of the signal, and one that ends as if nothing had been.

@@ -334,13 +334,14 @@ pub fn is_kept_when_make_fails(world: &World) {
     // Whoever starts it opens all of these.
     let chain = Command::new("qemu-img")
         .args(["info", "--backing-chain"])
-        .arg(world.disk("broken"))
+        .arg(world.machine_dir("broken").join("work/project/disk.qcow2"))
         .output()
         .unwrap();
     let told = String::from_utf8_lossy(&chain.stdout);
     assert!(
-        chain.status.success() && told.matches("image: ").count() >= BUILT.len(),
-        "{told}"
+        chain.status.success() && told.matches("image: ").count() == BUILT.len(),
+        "{told}{}",
+        String::from_utf8_lossy(&chain.stderr)
     );
     world.text(&["destroy", "--name", "broken", "--yes"]);
     assert_eq!(world.machines().len(), 1, "only the first machine is left");

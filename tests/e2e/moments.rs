@@ -40,34 +40,9 @@ pub fn is_reset(world: &World) {
     super::machine::shows_its_page(world);
 }
 
-/// A memory that does not fit is told, the machine boots, and the next time it goes on from its memory again.
-pub fn boots_when_its_memory_does_not_fit(world: &World) {
-    // It does not run; with its memory it does at once.
-    told(&run(world, &["reset"]), "going on from the kept memory");
-    let moments = fs::read_dir(world.machine_dir(world.login()).join("moments"))
-        .unwrap()
-        .flatten();
-    let created = moments
-        .map(|entry| entry.path())
-        .find(|path| path.join("memory.json").exists());
-    let manifest = created.expect("a kept memory").join("memory.json");
-    let text = fs::read_to_string(&manifest).unwrap();
-    fs::write(&manifest, text.replacen("\"qemu\": \"", "\"qemu\": \"0.", 1)).unwrap();
-    let boot = boot_id(world);
-    let reset = run(world, &["reset"]);
-    let warned = warnings(&reset);
-    assert!(
-        warned.iter().any(|text| text.contains("it was kept by QEMU 0.")),
-        "{warned:?}"
-    );
-    assert_ne!(boot_id(world), boot);
-    let boot = boot_id(world);
-    told(&run(world, &["reset"]), "going on from the kept memory");
-    assert_eq!(boot_id(world), boot);
-}
-
-/// With memory and without, while it runs and while it is off; in the presence of the other commands.
+/// With memory and without, while it runs and while it is off; in the presence of the other commands. It does not run.
 pub fn keeps_snapshots(world: &World) {
+    told(&run(world, &["reset"]), "going on from the kept memory");
     let boot = boot_id(world);
     world.guest(
         "echo one > ~/data/state; setsid sh -c 'echo $$ > /tmp/pid; exec sleep 100000' > /dev/null 2>&1 < /dev/null & \
@@ -101,19 +76,30 @@ pub fn keeps_snapshots(world: &World) {
     assert_eq!(world.guest("ps -o comm= -p $(cat /tmp/pid)"), "sleep\n");
     assert_eq!(boot_id(world), boot);
     knows_the_time(world);
-    // What is needed by a snapshot alone is not pruned, and the one under another may go.
+    // One whose memory does not fit boots, from its own disk, though another lies under it that goes.
+    world.guest("echo four > ~/data/state; sync");
+    world.text(&["snapshot", "four"]);
     world.text(&["snapshot", "rm", "one"]);
-    world.text(&["stop"]);
-    world.text(&["restore", "two"]);
-    assert_eq!(world.guest("cat ~/data/state"), "two\n");
+    is_another_qemus(world, "four");
+    let restored = run(world, &["restore", "four"]);
+    let warned = warnings(&restored);
+    assert!(
+        warned.iter().any(|text| text.contains("it was kept by QEMU 0.")),
+        "{warned:?}"
+    );
     assert_ne!(boot_id(world), boot);
-    world.text(&["stop"]);
+    assert_eq!(world.guest("cat ~/data/state"), "four\n");
+    // One without a memory boots, too.
+    let mut without = world.run(&["restore", "two"]);
+    assert!(without.until(|event| event["text"] == "booting"), "it does not boot");
+    without.signal("INT");
+    assert_eq!(without.end().code, Some(130));
     world.text(&["snapshot", "off"]);
     world.text(&["restore", "off"]);
     let listed = world.text(&["list"]);
     let ours = listed.lines().find(|line| line.starts_with(world.login())).unwrap();
     assert!(ours.contains("stopped"), "it was off: {listed}");
-    for name in ["two", "off"] {
+    for name in ["two", "four", "off"] {
         world.text(&["snapshot", "rm", name]);
     }
     let gone = world.output(&["restore", "off"]);
@@ -122,6 +108,14 @@ pub fn keeps_snapshots(world: &World) {
     let reset = run(world, &["reset"]);
     told(&reset, "going on from the kept memory");
     assert_eq!(world.guest("cat ~/data/state 2> /dev/null || echo none"), "none\n");
+}
+
+/// Makes the memory of a snapshot one that another QEMU has kept.
+fn is_another_qemus(world: &World, name: &str) {
+    let moments = world.machine_dir(world.login()).join("moments");
+    let manifest = moments.join(name).join("memory.json");
+    let text = fs::read_to_string(&manifest).unwrap();
+    fs::write(&manifest, text.replacen("\"qemu\": \"", "\"qemu\": \"0.", 1)).unwrap();
 }
 
 fn run(world: &World, args: &[&str]) -> Ended {
