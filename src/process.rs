@@ -3,6 +3,8 @@
 pub mod guardian;
 pub mod kill_point;
 pub mod table;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;

@@ -150,13 +150,11 @@ fn version(path: &Path, flag: &str, cancel: &Cancel) -> Result<Version> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt as _;
 
     fn found(script: &str) -> State {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("qemu-system-x86_64");
-        fs_err::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-        fs_err::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        process::testing::write_program(&path, &format!("#!/bin/sh\n{script}\n"));
         examine(path, &requirements()[0], &Cancel::default()).unwrap()
     }
 

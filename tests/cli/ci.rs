@@ -10,7 +10,7 @@ use std::process::Command;
 use serde_yaml_ng::Value;
 
 use super::carry::Hosts;
-use super::support::program;
+use super::support::{program, write_program};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/ci")
@@ -59,9 +59,7 @@ impl Runner {
     }
 
     fn program(&self, name: &str, script: &str) {
-        let file = self.bin.join(name);
-        fs::write(&file, format!("#!/bin/sh\n{script}")).unwrap();
-        fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        write_program(&self.bin.join(name), &format!("#!/bin/sh\n{script}"));
     }
 
     /// Runs a script as the CI does, in the checkout.

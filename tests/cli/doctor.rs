@@ -9,7 +9,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 
 use super::place::Place;
-use super::support::program;
+use super::support::{copy_program, program};
 
 fn result(output: &Output) -> Value {
     let text = String::from_utf8(output.stdout.clone()).unwrap();
@@ -113,7 +113,7 @@ fn who_may_not_open_the_device_is_told_so() {
     }
     let place = Place::new();
     let copy = place.path("provision");
-    fs::copy(program(), &copy).unwrap();
+    copy_program(&program(), &copy);
     for (path, mode) in [(place.path(""), 0o755), (copy.clone(), 0o755)] {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     }

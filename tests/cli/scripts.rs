@@ -1,21 +1,19 @@
 //! The scripts that run the tests, on machines other than this one.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use super::support::{alive, eventually};
+use super::support::{alive, eventually, write_program};
 
 /// A folder with programs that stand in for this machine's own.
 fn programs(scripts: &[(&str, &str)]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for (name, script) in scripts {
-        let file = folder.path().join(name);
-        fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+        write_program(&folder.path().join(name), &format!("#!/bin/sh\n{script}\n"));
     }
     folder
 }

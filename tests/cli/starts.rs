@@ -2,18 +2,16 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt as _;
 
 use super::place::Place;
+use super::support::{copy_program, program, write_program};
 use super::timer;
 
 /// What is in PATH before QEMU's own: the script `text` in its place.
 fn in_place_of_qemu(place: &Place, text: &str) -> String {
     let bin = place.path("bin");
     fs::create_dir(&bin).unwrap();
-    let program = bin.join("qemu-system-x86_64");
-    fs::write(&program, text).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    write_program(&bin.join("qemu-system-x86_64"), text);
     format!("{}:{}", bin.display(), std::env::var("PATH").unwrap())
 }
 
@@ -63,7 +61,7 @@ fn a_program_that_was_removed_still_starts_machines() {
     let place = Place::new();
     timer::machine(&place, 0);
     let provision = place.path("provision");
-    fs::copy(super::support::program(), &provision).unwrap();
+    copy_program(&program(), &provision);
     // QEMU is asked for its version first.
     let script = format!(
         "#!/bin/sh\nrm -f '{}'\nexec /usr/bin/qemu-system-x86_64 \"$@\"\n",

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::images::{Place, noise, qemu_img, same};
-use super::support::eventually;
+use super::support::{eventually, write_program};
 
 /// A VirtualBox with a home and a service of its own, and folders for the program under test.
 struct World {
@@ -226,8 +226,7 @@ fn keep_medium(world: &World, to: &Path) {
         to.display(),
         real("VBoxHeadless").display()
     );
-    fs::write(&headless, text).unwrap();
-    fs::set_permissions(&headless, fs::Permissions::from_mode(0o755)).unwrap();
+    write_program(&headless, &text);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The whole program with the real VirtualBox, as far as it goes without its kernel driver: to the start of a machine.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -38,15 +38,14 @@ impl VirtualBox {
         let real = std::mem::replace(&mut virtualbox.programs, world.path("virtualbox-bin"));
         fs::create_dir(&virtualbox.programs).unwrap();
         symlink(real.join("VBoxManage"), virtualbox.programs.join("VBoxManage")).unwrap();
-        let headless = virtualbox.programs.join("VBoxHeadless");
-        let text = format!(
-            "#!/bin/sh\ncp '{}' '{}'\nexec '{}' \"$@\"\n",
-            medium.display(),
-            copy.display(),
-            real.join("VBoxHeadless").display()
-        );
-        fs::write(&headless, text).unwrap();
-        fs::set_permissions(&headless, fs::Permissions::from_mode(0o755)).unwrap();
+        // By a process of its own: one that another thread starts would hold the file meanwhile, and nobody could run it.
+        let script = "printf '#!/bin/sh\\ncp \"%s\" \"%s\"\\nexec \"%s\" \"$@\"\\n' \"$1\" \"$2\" \"$3\" > \"$0\" && chmod 755 \"$0\"";
+        let written = Command::new("sh")
+            .args(["-c", script])
+            .arg(virtualbox.programs.join("VBoxHeadless"))
+            .args([medium, copy, &real.join("VBoxHeadless")])
+            .status();
+        assert!(written.unwrap().success());
         virtualbox
     }
 

@@ -194,13 +194,11 @@ mod tests {
 
     #[test]
     fn what_passes_is_not_kept() {
-        use std::os::unix::fs::PermissionsExt as _;
         let cache = tempfile::tempdir().unwrap();
         let script = cache.path().join("qemu");
         // QEMU's own words when the kernel says EBUSY to KVM_CREATE_VM.
         let words = "qemu-system-x86_64: -accel kvm: ioctl(KVM_CREATE_VM) failed: Device or resource busy";
-        fs::write(&script, format!("#!/bin/sh\necho '{words}' >&2\nexit 1\n")).unwrap();
-        fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+        crate::process::testing::write_program(&script, &format!("#!/bin/sh\necho '{words}' >&2\nexit 1\n"));
         let ask = |qemu: &Path| diagnosis(Accelerator::Tcg, qemu, "10", cache.path(), &Cancel::default()).unwrap();
         assert!(ask(&script).passes());
         assert!(ask(&qemu()).works());

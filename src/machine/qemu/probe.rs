@@ -139,15 +139,13 @@ mod tests {
 
     #[test]
     fn a_crash_is_told_from_a_refusal() {
-        use std::os::unix::fs::PermissionsExt as _;
         let dir = tempfile::tempdir().unwrap();
         let qemu = dir.path().join("qemu");
         for (script, expected) in [
             ("echo gone >&2; kill -ABRT $$", Verdict::Crashed("gone".into())),
             ("echo no >&2; exit 1", Verdict::Refused("no".into())),
         ] {
-            fs_err::write(&qemu, format!("#!/bin/sh\n{script}\n")).unwrap();
-            fs_err::set_permissions(&qemu, std::fs::Permissions::from_mode(0o755)).unwrap();
+            process::testing::write_program(&qemu, &format!("#!/bin/sh\n{script}\n"));
             assert_eq!(probe(&qemu, Accelerator::Kvm, &Cancel::default()).unwrap(), expected);
         }
     }

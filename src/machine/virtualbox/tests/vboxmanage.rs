@@ -1,6 +1,5 @@
 //! Versions, and calls that fail, stall or may be repeated.
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::time::Instant;
 
 use super::super::testing::World;
@@ -47,8 +46,7 @@ fn a_wrong_value_is_refused_with_its_own_message() {
 fn one_that_is_too_old_or_not_whole_is_the_hosts_fault() {
     let folder = tempfile::tempdir().unwrap();
     let program = folder.path().join("VBoxManage");
-    std::fs::write(&program, "#!/bin/sh\necho 5.2.44r139111\n").unwrap();
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    process::testing::write_program(&program, "#!/bin/sh\necho 5.2.44r139111\n");
     let find = || VBoxManage::at(&program, Vec::new(), &Cancel::default()).unwrap_err();
     if process::find("VBoxHeadless").is_none() {
         let error = find();
