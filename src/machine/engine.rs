@@ -218,6 +218,17 @@ mod tests {
     }
 
     #[test]
+    fn virtualboxs_states_are_read_in_one_place() {
+        let room = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/machine/virtualbox");
+        let reads = |path: &PathBuf| {
+            let text = fs_err::read_to_string(path).unwrap();
+            text.contains("VMState=") || text.contains("\"VMState\"") || text.contains("runningvms")
+        };
+        let readers: Vec<_> = sources(&room).into_iter().filter(reads).collect();
+        assert_eq!(readers, [room.join("info.rs")]);
+    }
+
+    #[test]
     fn no_other_room_tells_one_program_from_the_other() {
         let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
         let files = sources(&src);

@@ -8,6 +8,7 @@
 
 use std::ffi::OsString;
 use std::io::{Read as _, Write as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ExitCode, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -90,6 +91,7 @@ impl Guarded {
         args.extend(line.args.iter().cloned());
         let mut guardian = CommandLine::new(this_program()?, args)
             .command()
+            .arg0("provision")
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
