@@ -20,6 +20,8 @@ mod cli {
     mod lookalikes;
     mod offline;
     mod place;
+    #[path = "../../src/process/testing.rs"]
+    mod programs;
     mod rebuild;
     mod running;
     mod scripts;

@@ -26,6 +26,8 @@ mod e2e {
     mod medium;
     mod moments;
     mod offline;
+    #[path = "../../src/process/testing.rs"]
+    mod programs;
     mod project;
     mod rebuild;
     mod run;

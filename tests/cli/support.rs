@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
+
+pub use super::programs::write_program;
 
 /// The program under test.
 pub fn program() -> PathBuf {
@@ -20,22 +22,7 @@ pub fn eventually(what: &str, condition: impl Fn() -> bool) {
     }
 }
 
-/// Writes a program that can be run at once, by a process of its own: while a thread of ours writes to a file another may
-/// start a process, which holds the file too until it is a program of its own, and so long nobody can run it (execve(2),
-/// `ETXTBSY`).
-pub fn write_program(path: &Path, text: &str) {
-    use std::io::Write as _;
-    let mut write = Command::new("sh")
-        .args(["-c", "cat > \"$0\" && chmod 755 \"$0\""])
-        .arg(path)
-        .stdin(Stdio::piped())
-        .spawn()
-        .unwrap();
-    write.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-    assert!(write.wait().unwrap().success());
-}
-
-/// Copies a program in the same way.
+/// Copies a program by a process of its own, for the reason of [`write_program`].
 pub fn copy_program(from: &Path, to: &Path) {
     assert!(Command::new("cp").args([from, to]).status().unwrap().success());
 }

@@ -7,6 +7,7 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
+use super::programs::write_program;
 use super::world::World;
 
 /// VirtualBox with a home and a service of its own.
@@ -38,14 +39,13 @@ impl VirtualBox {
         let real = std::mem::replace(&mut virtualbox.programs, world.path("virtualbox-bin"));
         fs::create_dir(&virtualbox.programs).unwrap();
         symlink(real.join("VBoxManage"), virtualbox.programs.join("VBoxManage")).unwrap();
-        // By a process of its own: one that another thread starts would hold the file meanwhile, and nobody could run it.
-        let script = "printf '#!/bin/sh\\ncp \"%s\" \"%s\"\\nexec \"%s\" \"$@\"\\n' \"$1\" \"$2\" \"$3\" > \"$0\" && chmod 755 \"$0\"";
-        let written = Command::new("sh")
-            .args(["-c", script])
-            .arg(virtualbox.programs.join("VBoxHeadless"))
-            .args([medium, copy, &real.join("VBoxHeadless")])
-            .status();
-        assert!(written.unwrap().success());
+        let text = format!(
+            "#!/bin/sh\ncp '{}' '{}'\nexec '{}' \"$@\"\n",
+            medium.display(),
+            copy.display(),
+            real.join("VBoxHeadless").display()
+        );
+        write_program(&virtualbox.programs.join("VBoxHeadless"), &text);
         virtualbox
     }
 
