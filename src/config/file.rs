@@ -72,6 +72,8 @@ impl Reader<'_> {
             if sections().any(|section| section == name) {
                 match value.get_ref() {
                     DeValue::Table(table) => self.section(name, table),
+                    // The program alone, where nothing else is said of the machine.
+                    DeValue::String(_) if name == "machine" => self.entry(name, key.span(), "program", value),
                     other => {
                         let text = format!("`{name}` must be a table `[{name}]`, not {}", described(other));
                         self.problem(&key.span(), text);

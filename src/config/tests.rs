@@ -94,6 +94,17 @@ sha256 = "{}"
     fs::write(dir.path().join(FILE_NAME), other).unwrap();
     let other = load(&Settings::default(), dir.path(), &guests()).unwrap();
     assert_eq!(other.machine.program, MachineChoice::VirtualBox);
+    let program = |name: &str| {
+        let text = format!("login = \"jdoe\"\nmachine = \"{name}\"\n");
+        fs::write(dir.path().join(FILE_NAME), text).unwrap();
+        load(&Settings::default(), dir.path(), &guests())
+    };
+    assert_eq!(
+        program("virtualbox").unwrap().machine.program,
+        MachineChoice::VirtualBox
+    );
+    let error = program("vmware").unwrap_err().to_string();
+    assert!(error.contains(":2") && error.contains("vmware"), "{error}");
     assert_eq!(config.machine.accelerator, AcceleratorChoice::Tcg);
     assert_eq!(config.machine.cpus, 4);
     assert_eq!(config.machine.stall_timeout.unwrap().as_secs(), 90);
