@@ -53,7 +53,8 @@ fn path(folder: &Path, name: &str) -> Option<PathBuf> {
     Some(disks::settings_in(folder)?.parent()?.join("Logs").join(name))
 }
 
-fn read(folder: &Path, name: &str) -> Option<String> {
+/// One of the machine's logs, if there is one.
+pub(super) fn read(folder: &Path, name: &str) -> Option<String> {
     let bytes = std::fs::read(path(folder, name)?).ok()?;
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }

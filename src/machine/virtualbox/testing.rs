@@ -148,9 +148,9 @@ fn open(programs: &str, home: &Path, id: &str) -> VBoxManage {
     VBoxManage::at(&program(programs), environment, &Cancel::default()).unwrap()
 }
 
-/// The program that tests/support/virtualbox makes.
-fn program(folder: &str) -> PathBuf {
-    let cache = std::env::var_os("PROVISION_TEST_CACHE").map_or_else(
+/// Where the tests keep things from run to run.
+pub(crate) fn cache() -> PathBuf {
+    std::env::var_os("PROVISION_TEST_CACHE").map_or_else(
         || {
             let home = PathBuf::from(std::env::var_os("HOME").unwrap());
             std::env::var_os("XDG_CACHE_HOME")
@@ -158,8 +158,12 @@ fn program(folder: &str) -> PathBuf {
                 .join("provision-tests")
         },
         PathBuf::from,
-    );
-    let program = cache.join("virtualbox").join(folder).join("VBoxManage");
+    )
+}
+
+/// The program that tests/support/virtualbox makes.
+fn program(folder: &str) -> PathBuf {
+    let program = cache().join("virtualbox").join(folder).join("VBoxManage");
     assert!(
         program.exists(),
         "{} is missing: `tests/support/virtualbox` makes it",

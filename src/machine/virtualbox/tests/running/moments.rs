@@ -33,7 +33,7 @@ impl Guest {
         self.machine().configure(&self.boot)?;
         let settings = disks::settings(&self.boot.disk)?;
         let line = self.world.vbox.headless(arguments::headless(&settings));
-        self.child = vboxmanage::begin(&Cancel::default(), || launch(&self.world, &self.boot, &line))?;
+        self.child = begin(&self.world, &self.boot, &line)?;
         Ok(())
     }
 
@@ -53,11 +53,11 @@ impl Guest {
 fn a_running_machine_goes_on_from_its_memory_or_boots() {
     let mut guest = Guest::start(TICKS);
     let (vbox, folder) = (guest.world.vbox.clone(), guest.boot.disk.clone());
-    eventually("the guest to count", || guest.console().starts_with("Ab"));
+    guest.eventually("the guest to count", |guest| guest.console().starts_with("Ab"));
     assert!(keep(&vbox, &folder, "aa", true).unwrap());
     assert_eq!(guest.state(), VmState::Running);
     let before = guest.console().len();
-    eventually("the guest to go on", || guest.console().len() > before);
+    guest.eventually("the guest to go on", |guest| guest.console().len() > before);
     assert!(!keep(&vbox, &folder, "bb", false).unwrap());
     guest.cut_power();
 
@@ -66,7 +66,7 @@ fn a_running_machine_goes_on_from_its_memory_or_boots() {
     // Another port, as when somebody has taken the first since.
     guest.boot.forwards = Some(vec![Forward { host: 8444, guest: 443 }]);
     guest.start_again(true).unwrap();
-    eventually("the guest to go on", || guest.console().contains('b'));
+    guest.eventually("the guest to go on", |guest| guest.console().contains('b'));
     assert!(!guest.console().contains('A'), "it has booted");
     let info = disks::show(&vbox, &folder).unwrap();
     assert_eq!(info.get("Forwarding(0)"), Some("port443,tcp,127.0.0.1,8444,,443"));
@@ -77,7 +77,7 @@ fn a_running_machine_goes_on_from_its_memory_or_boots() {
         go_back(&vbox, &folder, id, false).unwrap();
         assert_eq!(guest.state(), VmState::PoweredOff);
         guest.start_again(false).unwrap();
-        eventually("the guest to boot", || guest.console().starts_with("Ab"));
+        guest.eventually("the guest to boot", |guest| guest.console().starts_with("Ab"));
         guest.cut_power();
     }
     let error = go_back(&vbox, &folder, "cc", true).unwrap_err();
@@ -116,7 +116,7 @@ fn a_memory_that_does_not_fit_is_told_and_the_machine_boots() {
     assert!(error.is::<StaleMemory>(), "{error:#}");
     eventually("VirtualBox to notice", || !runs(&vbox, &folder));
     guest.start_again(false).unwrap();
-    eventually("the guest to boot", || guest.console().starts_with("Ab"));
+    guest.eventually("the guest to boot", |guest| guest.console().starts_with("Ab"));
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn what_was_written_since_is_gone() {
     assert!(!keep(&vbox, &folder, "aa", true).unwrap(), "it did not run");
     let before = disks::size(&folder);
     let mut guest = Guest::start_made(world, boot(&folder));
-    eventually("the guest to write", || disks::size(&folder) > before + (2 << 20));
+    guest.eventually("the guest to write", |_| disks::size(&folder) > before + (2 << 20));
     guest.cut_power();
     go_back(&vbox, &folder, "aa", false).unwrap();
     assert!(disks::size(&folder) <= before + (1 << 20));
