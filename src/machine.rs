@@ -48,6 +48,11 @@ impl Boot {
     pub fn installer_log(&self) -> PathBuf {
         self.run_dir.join("installer.log")
     }
+
+    /// What the firmware says, where it is told.
+    pub fn firmware_log(&self) -> PathBuf {
+        self.run_dir.join("firmware.log")
+    }
 }
 
 /// A system credential for the guest's systemd (systemd.system-credentials(7)).

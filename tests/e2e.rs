@@ -63,8 +63,6 @@ mod e2e {
         facts::are_pinned(&world);
         world.step("a machine is made of what is pinned, and what differs only after its stage is refused then");
         facts::are_what_a_machine_is_made_of(&world);
-        world.step("killed while stages run anew and while it boots, it starts and still has its data");
-        machine::survives_kills(&world);
         world.step("rebuild makes it clean");
         rebuild::makes_it_clean(&world);
         world.step("the cache is in order");
@@ -75,8 +73,6 @@ mod e2e {
         machine::is_made_by_one_at_a_time(&world);
         world.step("a failing make keeps the machine and leaves a bundle");
         machine::is_kept_when_make_fails(&world);
-        world.step("a changed file reruns project and verify only");
-        changed::is_made_anew_from_the_change_on(&world);
         world.step("it stops also while it restarts");
         machine::is_stopped_while_it_restarts(&world);
         world.step("an installer stands still from now on");
@@ -134,6 +130,12 @@ mod e2e {
                 moments::keeps_snapshots(&world);
             });
         });
+        world.step("killed while stages run anew and while it boots, it starts and still has its data");
+        machine::survives_kills(&world);
+        world.step("a changed file reruns project and verify only");
+        let former = world.key_of("project");
+        changed::is_made_anew_from_the_change_on(&world);
+        world.forget_layer(&former);
         world.step("destroy leaves nothing");
         offline::is_forgotten(&world);
     }

@@ -53,7 +53,7 @@ pub fn with_guest<T>(
         cdrom: None,
         kernel: None,
         forwards: Some(forwards.to_vec()),
-        credentials: Vec::new(),
+        credentials: work.credentials.clone(),
         durability: Durability::Scratch,
         memory: work.from.clone(),
         run_dir: work.dir.clone(),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use super::machine::{no_machine_runs, page};
+use super::machine::{no_machine_runs, shows_its_page};
 use super::timings;
 use super::world::World;
 
@@ -38,7 +38,7 @@ pub fn is_made_anew_from_the_change_on(world: &World) {
     is_built_on_the_former_build(world, &created.events, &began);
     let there = world.guest("head -n 1 inception/srcs/docker-compose.yml");
     assert_eq!(there, nonce);
-    assert!(page(world).contains("wp-content"));
+    shows_its_page(world);
 }
 
 /// Changes the project. Gives the file's former text, and the line that is new in it.

@@ -50,6 +50,13 @@ impl Elsewhere {
             "driver=qcow2,node-name=disk,cache.no-flush=on,file.driver=file,file.filename={}",
             overlay.display()
         ));
+        // What is looked at is the machine; its containers would take longer to come up than it.
+        for unit in ["docker", "containerd"] {
+            qemu.arg("-fw_cfg").arg(format!(
+                "name=opt/io.systemd.credentials/systemd.unit-dropin.{unit}.service,\
+                 string=[Unit]\nConditionPathExists=/run/starts-no-containers"
+            ));
+        }
         qemu.arg("-netdev")
             .arg(format!("user,id=net,hostfwd=tcp:127.0.0.1:{port}-:22"));
         qemu.args(match bus {

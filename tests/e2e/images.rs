@@ -67,14 +67,6 @@ pub fn boots_on_nvme(world: &World, sealed: &Sealed, of_the_other: &str) {
     assert_ne!(lines[1], of_the_other, "two machines with one ID");
     assert!(lines[2..].iter().any(|line| line.contains("of the tests")), "{told}");
     assert_eq!(lines.len(), 4, "something is left: {told}");
-    // The project is in it and comes up.
-    let script = format!(
-        "for i in $(seq 300); do curl -sfk https://{login}.42.fr/ | grep -q '{}' && echo it is && exit; sleep 1; done; \
-         sudo docker ps -a; exit 1",
-        world.mark()
-    );
-    assert_eq!(nvme.ssh(login, &key, None, &script), "it is\n");
-    world.say(&format!("its site is up after {} s", nvme.seconds()));
 }
 
 /// The machine has the host key, the key and the password of `identity`, and no other host key.
@@ -115,6 +107,7 @@ pub fn come_back(world: &World, sealed: &Sealed) {
         scope.spawn(|| {
             world.run(&["start", "--name", "back"]).end().succeeded();
             is_a_machine(world, "back");
+            shows_the_site(world, "back");
             world.text(&["stop", "--name", "back"]);
         });
         scope.spawn(|| opens_with_its_own_keys(world));
@@ -148,14 +141,7 @@ fn opens_with_its_own_keys(world: &World) {
     let ended = world.run(&["start", "--name", "foreign"]).end();
     let last = ended.events.last();
     assert_eq!(ended.code, Some(7), "{last:?} {}", ended.stderr);
-    let port = world.json(&["status", "--name", "foreign"])["https_port"].to_string();
-    let domain = format!("{}.42.fr:{port}", world.login());
-    let page = run(Command::new("curl")
-        .args(["-sfk", "--retry", "60", "--retry-all-errors", "--retry-delay", "2"])
-        .arg("--resolve")
-        .arg(format!("{domain}:127.0.0.1"))
-        .arg(format!("https://{domain}/")));
-    assert!(String::from_utf8_lossy(&page.stdout).contains(world.mark()));
+    shows_the_site(world, "foreign");
     // What is imported here gets this host's keys by itself.
     world.text(&import("again"));
     let (ours, theirs) = (
@@ -166,6 +152,18 @@ fn opens_with_its_own_keys(world: &World) {
     run(Command::new("cp").arg("-a").args([ours, theirs]));
     world.run(&["start", "--name", "foreign"]).end().succeeded();
     is_a_machine(world, "foreign");
+}
+
+/// The site answers with the page of what was exported.
+fn shows_the_site(world: &World, name: &str) {
+    let port = world.json(&["status", "--name", name])["https_port"].to_string();
+    let domain = format!("{}.42.fr:{port}", world.login());
+    let page = run(Command::new("curl")
+        .args(["-sfk", "--retry", "60", "--retry-all-errors", "--retry-delay", "2"])
+        .arg("--resolve")
+        .arg(format!("{domain}:127.0.0.1"))
+        .arg(format!("https://{domain}/")));
+    assert!(String::from_utf8_lossy(&page.stdout).contains(world.mark()));
 }
 
 /// Commands run in it, and `create` leaves it alone.

@@ -115,11 +115,11 @@ pub fn is_created(world: &World) {
 /// The site answers with a page of its own.
 pub fn shows_its_page(world: &World) {
     let page = page(world);
-    assert!(page.contains("wp-content") && page.contains("</html>"), "{page}");
+    assert!(page.contains(world.mark()) && page.contains("</html>"), "{page}");
 }
 
 /// The site's front page, fetched as a user would with the line that `url` gives.
-pub fn page(world: &World) -> String {
+fn page(world: &World) -> String {
     let status = world.json(&["status"]);
     let port = status["https_port"].as_u64().unwrap();
     let output = Command::new("curl")
@@ -133,8 +133,8 @@ pub fn page(world: &World) -> String {
             "120",
         ])
         .arg("--resolve")
-        .arg(format!("{LOGIN}.42.fr:{port}:127.0.0.1"))
-        .arg(format!("https://{LOGIN}.42.fr:{port}/"))
+        .arg(format!("{}.42.fr:{port}:127.0.0.1", world.login()))
+        .arg(format!("https://{}.42.fr:{port}/", world.login()))
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -229,7 +229,7 @@ pub fn survives_kills(world: &World) {
     rebuild::is_killed(world);
     changed::is_killed_while_it_is_built(world);
     let listed = world.text(&["list"]);
-    let ours = listed.lines().find(|line| line.starts_with(LOGIN)).unwrap();
+    let ours = listed.lines().find(|line| line.starts_with(world.login())).unwrap();
     assert!(ours.contains("stopped"), "{listed}");
     is_interrupted_while_verified(world);
     rebuild::are_still_there(world, &layers);

@@ -71,6 +71,10 @@ if [ -n "$proxy" ]; then
 fi
 rm -f $target/etc/apt/apt.conf.d/00InstallRecommends $target/etc/apt/apt.conf.d/00trustcdrom \
     $target/etc/apt/apt.conf.d/00CDMountPoint
+say "documentation on request"
+mkdir -p $target/usr/local/sbin
+cp /provision/unminimize.sh $target/usr/local/sbin/unminimize
+chmod 755 $target/usr/local/sbin/unminimize
 umount $target/media/cdrom 2> /dev/null || true
 rm -rf $target/media/cdrom* $target/var/cache/apt/archives/*.deb $target/var/lib/apt/lists/*
 
@@ -93,7 +97,7 @@ chmod 600 $target/root/.ssh/authorized_keys
 say "boot loader"
 sed -i '/ \/boot\/efi /s/umask=0077/noauto,umask=0077/' $target/etc/fstab
 write etc/default/grub.d/provision.cfg << EOF
-GRUB_TIMEOUT=1
+GRUB_TIMEOUT=0
 GRUB_TIMEOUT_STYLE=hidden
 GRUB_CMDLINE_LINUX_DEFAULT=""
 GRUB_CMDLINE_LINUX="console=tty0 console=ttyS0,115200n8"

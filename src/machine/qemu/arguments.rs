@@ -52,6 +52,9 @@ pub fn arguments(boot: &Boot, accelerator: Accelerator, size: Size) -> Vec<OsStr
     }
     serial(&mut args, "console", &boot.console());
     serial(&mut args, "installer", &boot.installer_log());
+    // What SeaBIOS says until the boot loader runs, on the port of its CONFIG_DEBUG_IO.
+    args.option("-chardev", joined("file,id=firmware,path=", &boot.firmware_log()));
+    args.option("-device", "isa-debugcon,iobase=0x402,chardev=firmware");
     args.option("-display", "none");
     args.option("-qmp", format!("unix:{QMP_SOCKET},server=on,wait=off"));
     if boot.memory.is_some() {
@@ -74,13 +77,12 @@ fn hardware(args: &mut Args, boot: &Boot, accelerator: Accelerator, size: Size) 
     args.option("-cpu", accelerator.cpu_model());
     args.option("-smp", size.cpus.to_string());
     args.option("-m", format!("{}M", size.memory_mib));
-    // A screen for failure bundles that is no PCI card: it neither moves the others' addresses nor brings a graphics
-    // driver into the guest's initramfs. A QEMU with isa-vga crashes when it is given a saved memory; the installer,
-    // whose memory nobody saves, shows its text on it.
+    // The installer shows its text on a screen that is no PCI card: it neither moves the others' addresses nor brings a
+    // graphics driver into the guest's initramfs. A machine that boots from its disk has none: its system's text goes to
+    // the serial port, and emulated firmware takes five seconds to draw GRUB's empty one.
     if installs(boot) {
         args.option("-device", "isa-vga");
     } else {
-        args.option("-device", "ramfb");
         // Tells the guest's kernel that it goes on from a copy, so that it renews its entropy.
         args.option("-device", "vmgenid,guid=auto");
     }
@@ -220,10 +222,18 @@ mod tests {
                     "-smp 2",
                     "-m 4096M",
                     "-display none",
-                    "ramfb",
+                    "-chardev file,id=firmware,path=/m/jdoe/run/firmware.log",
                     "vmgenid,guid=auto",
                 ],
-                &["-kernel", "ide-cd", "-netdev", "-no-reboot", "isa-vga", "-incoming"],
+                &[
+                    "-kernel",
+                    "ide-cd",
+                    "-netdev",
+                    "-no-reboot",
+                    "vga",
+                    "ramfb",
+                    "-incoming",
+                ],
             ),
             (boot(), Accelerator::Kvm, &["-accel kvm", "-cpu host"], &["tcg"]),
             (
@@ -240,7 +250,7 @@ mod tests {
                     "-kernel /w/vmlinuz -initrd /w/initrd.gz -append console=ttyS0 quiet",
                     "isa-vga",
                 ],
-                &["ramfb", "vmgenid"],
+                &["vmgenid"],
             ),
             (
                 Boot { cdrom, ..boot() },
