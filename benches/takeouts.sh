@@ -1,0 +1,95 @@
+#!/usr/bin/env bash
+# What each thing that was taken out of the installation is worth: the installation with everything left out, and then with
+# one of them back in at a time. Prints both times and the difference.
+#
+#   benches/takeouts.sh ISO              all of them: five minutes each without KVM
+#   benches/takeouts.sh ISO NAME...      only these, by the names in the table below
+#
+# Each is put back in a copy of this repository's last commit, which is built (without optimisation, which an installation
+# does not need) and installs into an empty cache.
+set -euo pipefail
+iso=$(realpath "$1")
+shift
+cd "$(dirname "$0")/.."
+repository=$PWD
+work=$(mktemp -d "${TMPDIR:-/tmp}/provision-takeouts.XXXXXX")
+finish() {
+    git worktree remove --force "$work/copy" 2> /dev/null || true
+    rm -rf "$work"
+    git worktree prune
+}
+trap finish EXIT
+trap 'exit 1' HUP INT TERM
+
+names=(documentation flushes force-unsafe-io depmod initramfs translations screen processor cache threads)
+# Puts one back in the copy.
+put_back() {
+    local installer=provision/debian/installer
+    case $1 in
+        # All documentation, man pages and translations are unpacked.
+        documentation) sed -i '/dpkg.cfg.d\/minimized"/,/^EOF$/d' $installer/bootstrap.sh ;;
+        # The guest's flushes reach the host's disk.
+        flushes) sed -i 's/Durability::Scratch => "cache.direct=off,cache.no-flush=on"/Durability::Scratch => "cache.direct=off,cache.no-flush=off"/' src/machine/qemu/arguments.rs ;;
+        # dpkg asks for each file to be on the disk.
+        force-unsafe-io) sed -i '/echo force-unsafe-io/d' $installer/bootstrap.sh ;;
+        # The installer's own modules are indexed at each of its steps.
+        depmod) sed -i '/depmod/d' $installer/early.sh ;;
+        # An initramfs whenever a package asks for one.
+        initramfs) sed -i '/INITRD/d' $installer/bootstrap.sh ;;
+        # The installer loads the translations of its questions.
+        translations) sed -i 's/ DEBCONF_DROP_TRANSLATIONS=1//' src/guest/debian.rs ;;
+        # A PCI screen.
+        screen) sed -i 's/"isa-vga"/"VGA"/' src/machine/qemu/arguments.rs ;;
+        # All that QEMU can emulate of a processor, vector instructions included.
+        processor) sed -i 's/"qemu64"/"max"/' src/machine/accelerator.rs ;;
+        # QEMU's own size for translated code, and one thread for all of a guest's processors.
+        cache) sed -i 's/,tb-size=1024//' src/machine/accelerator.rs ;;
+        threads) sed -i 's/thread=multi/thread=single/' src/machine/accelerator.rs ;;
+        *)
+            echo "error: no such thing was taken out: $1" >&2
+            echo "hint: they are ${names[*]}" >&2
+            exit 2
+            ;;
+    esac
+}
+
+# install NAME: builds what is in the copy and installs; prints the stage's seconds.
+install() {
+    export PROVISION_CACHE_DIR=$work/$1/cache PROVISION_DATA_DIR=$work/$1/data
+    local events=$work/$1/events program pid
+    mkdir -p "$work/$1/project"
+    cp -a Makefile srcs "$work/$1/project/"
+    printf 'login = "bench"\n[iso]\npath = "%s"\nsha512 = "%s"\n' "$iso" "$(sha512sum "$iso" | cut -d' ' -f1)" \
+        > "$work/$1/project/provision.toml"
+    (cd "$work/copy" && cargo build --locked --quiet)
+    program=$(cd "$work/copy" && cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/debug/provision
+    (cd "$work/$1/project" && exec "$program" --json create) > "$events" &
+    pid=$!
+    until grep -q '"event":"stage_done","stage":"install"' "$events"; do
+        kill -0 "$pid" 2> /dev/null || { tail -n 1 "$events" >&2; return 1; }
+        sleep 1
+    done
+    kill -INT "$pid"
+    wait "$pid" || true
+    sed -n 's/.*"event":"stage_done","stage":"install","seconds":\([0-9.]*\).*/\1/p' "$events"
+    rm -rf "${work:?}/$1"
+}
+
+[[ $# -gt 0 ]] || set -- "${names[@]}"
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
+git worktree add --quiet --detach "$work/copy" HEAD
+processor=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)
+printf '%s, %s CPUs (%s), %s, load %s\n\n' "$(date --utc +%F)" "$(nproc)" "${processor:-unknown}" \
+    "$(qemu-system-x86_64 --version | head -n 1)" "$(cut -d' ' -f1 /proc/loadavg)"
+without=$(install nothing)
+printf '| back in | install, seconds | more than %.0f |\n|---|---|---|\n' "$without"
+for name; do
+    git -C "$work/copy" checkout --quiet .
+    (cd "$work/copy" && put_back "$name")
+    if git -C "$work/copy" diff --quiet; then
+        echo "error: $name is not where it was in the sources: benches/takeouts.sh needs a look" >&2
+        exit 1
+    fi
+    with=$(cd "$repository" && install "$name")
+    awk -v name="$name" -v with="$with" -v without="$without" 'BEGIN { printf "| %s | %.0f | %.0f |\n", name, with, with - without }'
+done
