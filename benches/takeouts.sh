@@ -21,13 +21,17 @@ finish() {
 trap finish EXIT
 trap 'exit 1' HUP INT TERM
 
-names=(documentation flushes force-unsafe-io depmod initramfs translations screen processor cache threads)
+names=(flushes force-unsafe-io depmod initramfs translations screen processor cache threads documentation)
 # Puts one back in the copy.
 put_back() {
     local installer=provision/debian/installer
     case $1 in
-        # All documentation, man pages and translations are unpacked.
-        documentation) sed -i '/dpkg.cfg.d\/minimized"/,/^EOF$/d' $installer/bootstrap.sh ;;
+        # The other way round: documentation, man pages and translations, which are unpacked, are not.
+        documentation)
+            # shellcheck disable=SC2016 # the installer expands it
+            sed -i '/^INITRD=No/i printf "path-exclude=/usr/share/%s/*\\n" doc info man locale > "$TARGET/etc/dpkg/dpkg.cfg.d/minimized"' \
+                $installer/bootstrap.sh
+            ;;
         # The guest's flushes reach the host's disk.
         flushes) sed -i 's/Durability::Scratch => "cache.direct=off,cache.no-flush=on"/Durability::Scratch => "cache.direct=off,cache.no-flush=off"/' src/machine/qemu/arguments.rs ;;
         # dpkg asks for each file to be on the disk.

@@ -13,7 +13,7 @@ use crate::media::seed::SeedFile;
 const PRESEED: &str = include_str!("../../provision/debian/preseed.cfg.j2");
 
 /// The scripts that the preseed names, under /provision in the installer.
-const SCRIPTS: [(&str, &str); 7] = [
+const SCRIPTS: [(&str, &str); 6] = [
     ("early.sh", include_str!("../../provision/debian/installer/early.sh")),
     ("disk.sh", include_str!("../../provision/debian/installer/disk.sh")),
     ("steps.sh", include_str!("../../provision/debian/installer/steps.sh")),
@@ -23,10 +23,6 @@ const SCRIPTS: [(&str, &str); 7] = [
         include_str!("../../provision/debian/installer/bootstrap.sh"),
     ),
     ("late.sh", include_str!("../../provision/debian/installer/late.sh")),
-    (
-        "unminimize.sh",
-        include_str!("../../provision/debian/installer/unminimize.sh"),
-    ),
 ];
 
 /// What the installed system consists of beside Debian's base: all of it is on the netinst medium.

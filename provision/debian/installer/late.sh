@@ -71,10 +71,6 @@ if [ -n "$proxy" ]; then
 fi
 rm -f $target/etc/apt/apt.conf.d/00InstallRecommends $target/etc/apt/apt.conf.d/00trustcdrom \
     $target/etc/apt/apt.conf.d/00CDMountPoint
-say "documentation on request"
-mkdir -p $target/usr/local/sbin
-cp /provision/unminimize.sh $target/usr/local/sbin/unminimize
-chmod 755 $target/usr/local/sbin/unminimize
 umount $target/media/cdrom 2> /dev/null || true
 rm -rf $target/media/cdrom* $target/var/cache/apt/archives/*.deb $target/var/lib/apt/lists/*
 
