@@ -53,7 +53,7 @@ impl World {
         let definition = definition(mirror.port);
         fs::write(project.join("vm/test.toml"), definition).unwrap();
         let settings = format!(
-            "login = \"{}\"\nguest = \"test\"\n[docker]\nregistry_mirror = \"http://10.0.2.2:{}\"\n",
+            "login = \"{}\"\nguest = \"test\"\n[machine]\nmemory = \"2G\"\n[docker]\nregistry_mirror = \"http://10.0.2.2:{}\"\n",
             deployed.login, registry.port
         );
         fs::write(project.join("provision.toml"), settings).unwrap();
