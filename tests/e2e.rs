@@ -107,6 +107,8 @@ mod e2e {
             offline::names_what_is_missing(&world);
             world.step("what a build with a network fetches is kept");
             offline::keeps_what_is_fetched(&world);
+            world.step("fetch gets it again, to its end");
+            offline::is_fetched_again(&world);
             world.step("without a network a machine for a new login is made");
             offline::makes_a_machine(&world);
         });

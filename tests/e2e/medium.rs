@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::offline;
 use super::run::Run;
 use super::servers::free_port;
 use super::world::World;
@@ -18,43 +19,100 @@ const GOES_ON: &str = "Loading additional components";
 const NAME: &str = "medium";
 
 /// A machine installed from the medium by its BIOS boots from its own disk and answers on SSH. A CI ends its jobs by
-/// SIGTERM, and nobody saw how far they were: so ends this one, in the stage `docker`.
+/// SIGTERM, and nobody saw how far they were: so ends this one at first, in the stage `docker`. Then that stage runs to its
+/// end without a network.
+///
+/// The checkpoints are kept, and with them all this is known of the next run of the tests: the machine stays from run to
+/// run, or a `cache prune` would take them.
 pub fn installs_by_bios(world: &World) {
-    // The checkpoint is kept, so that the next run of the tests only boots it: the machine stays from run to run, or a
-    // `cache prune` would take it.
-    let data = world.kept("medium-data");
-    let machine = data.join("machines").join(NAME);
-    let command = |words: &[&str]| {
-        let mut command = world.command(words);
+    let machine = Kept::new(world);
+    if machine.is_cached("docker") {
+        return;
+    }
+    machine.is_terminated_in_docker();
+    assert!(machine.is_cached("install"));
+    machine.gets_docker_without_a_network();
+    assert!(machine.is_cached("docker"));
+}
+
+/// The machine that is installed from the medium.
+struct Kept<'a> {
+    world: &'a World,
+    data: PathBuf,
+}
+
+impl<'a> Kept<'a> {
+    fn new(world: &'a World) -> Self {
+        let data = world.kept("medium-data");
+        Self { world, data }
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.data.join("machines").join(NAME)
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = self.world.command(words);
         command
             .args(["--name", NAME, "--installer", "medium"])
-            .env("PROVISION_DATA_DIR", &data);
+            .env("PROVISION_DATA_DIR", &self.data);
         command
-    };
-    forget_bundles(&machine);
-    // The usual port is for the machine that comes.
-    let port = free_port().to_string();
-    let mut run = Run::start(&mut command(&["--json", "create", "--https-port", &port]), "image");
-    let logged_in =
-        |event: &Value| event["event"] == "step" && event["stage"] == "docker" && event["text"] != "booting";
-    let output = |event: &Value| event["event"] == "output" && event["stage"] == "docker";
-    assert!(
-        run.until(|event| logged_in(event) || output(event)),
-        "it was not installed, or nobody could log in"
-    );
-    run.signal("TERM");
-    assert_eq!(run.end().code, Some(130));
-    let [bundle] = &bundles(&machine)[..] else {
-        panic!("{:?}", bundles(&machine))
-    };
-    let error = fs::read_to_string(bundle.join("error.txt")).unwrap();
-    assert!(error.starts_with("stage: docker\n"), "{error}");
-    assert!(bundle.join("console.log").exists());
-    let plan = command(&["--json", "plan"]).output().unwrap();
-    let plan: Value = serde_json::from_slice(&plan.stdout).unwrap();
-    let stages = plan["stages"].as_array().unwrap();
-    let install = stages.iter().find(|line| line["stage"] == "install").unwrap();
-    assert_eq!(install["cached"], true);
+    }
+
+    fn create(&self, words: &[&str]) -> Run {
+        forget_bundles(&self.folder());
+        // The usual port is for the machine that comes.
+        let port = free_port().to_string();
+        let words = [&["--json", "create", "--https-port", &port], words].concat();
+        Run::start(&mut self.command(&words), "image")
+    }
+
+    fn is_cached(&self, stage: &str) -> bool {
+        let plan = self.command(&["--json", "plan"]).output().unwrap();
+        let plan: Value = serde_json::from_slice(&plan.stdout).unwrap();
+        let stages = plan["stages"].as_array().unwrap();
+        let line = stages.iter().find(|line| line["stage"] == stage).unwrap();
+        line["cached"] == true
+    }
+
+    fn is_terminated_in_docker(&self) {
+        let mut run = self.create(&[]);
+        let logged_in =
+            |event: &Value| event["event"] == "step" && event["stage"] == "docker" && event["text"] != "booting";
+        let output = |event: &Value| event["event"] == "output" && event["stage"] == "docker";
+        assert!(
+            run.until(|event| logged_in(event) || output(event)),
+            "it was not installed, or nobody could log in"
+        );
+        run.signal("TERM");
+        assert_eq!(run.end().code, Some(130));
+        let [bundle] = &bundles(&self.folder())[..] else {
+            panic!("{:?}", bundles(&self.folder()))
+        };
+        let error = fs::read_to_string(bundle.join("error.txt")).unwrap();
+        assert!(error.starts_with("stage: docker\n"), "{error}");
+        assert!(bundle.join("console.log").exists());
+    }
+
+    fn gets_docker_without_a_network(&self) {
+        // The other tests fetch what it needs.
+        let start = Instant::now();
+        while !offline::is_all_kept(self.world) {
+            assert!(start.elapsed() < Duration::from_secs(3000), "nobody fetches it");
+            std::thread::sleep(Duration::from_secs(2));
+        }
+        let mut run = self.create(&["--offline"]);
+        let done = |event: &Value| event["event"] == "stage_done" && event["stage"] == "docker";
+        let made = run.until(done);
+        run.signal("INT");
+        let ended = run.end();
+        assert!(
+            made,
+            "Docker was not installed: {:?} {}",
+            ended.events.last(),
+            ended.stderr
+        );
+    }
 }
 
 /// What failed runs of the machine in `folder` have left.

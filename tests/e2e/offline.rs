@@ -42,12 +42,7 @@ pub fn names_what_is_missing(world: &World) {
 /// What the project's builds fetch is kept, since they ran with a network for a machine of another login: in this run, or
 /// in an earlier one.
 pub fn keeps_what_is_fetched(world: &World) {
-    let is_kept = || {
-        let plan = world.output(&["plan", "--offline"]);
-        let said = String::from_utf8_lossy(&plan.stderr);
-        plan.status.success() && !said.contains("not built with this cache yet")
-    };
-    if is_kept() {
+    if is_all_kept(world) {
         return;
     }
     // A checkpoint would fetch nothing.
@@ -57,7 +52,35 @@ pub fn keeps_what_is_fetched(world: &World) {
     world.run(&create).end().succeeded();
     world.text(&["destroy", "--name", ONLINE, "--yes"]);
     forget(world, &ONLINE_MACHINE);
-    assert!(is_kept(), "a build with a network leaves what one without it needs");
+    assert!(
+        is_all_kept(world),
+        "a build with a network leaves what one without it needs"
+    );
+}
+
+/// Whether a machine of the project can be made without a network.
+pub fn is_all_kept(world: &World) -> bool {
+    let plan = world.output(&["plan", "--offline"]);
+    let said = String::from_utf8_lossy(&plan.stderr);
+    plan.status.success() && !said.contains("not built with this cache yet")
+}
+
+/// `fetch` asks for all of it again, and leaves no machine.
+pub fn is_fetched_again(world: &World) {
+    let fetched = world.run(&["fetch"]).end().succeeded();
+    let warned: Vec<_> = fetched
+        .events
+        .iter()
+        .filter(|event| event["event"] == "warning")
+        .collect();
+    assert!(
+        warned
+            .iter()
+            .all(|event| !event["text"].to_string().contains("not to be had")),
+        "{warned:?}"
+    );
+    assert!(!world.text(&["list"]).contains("provision-fetch"));
+    assert!(is_all_kept(world));
 }
 
 /// Removes the checkpoints that are a login's own, so that their stages run.
