@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# What each thing that was taken out of the installation is worth: the installation with everything left out, and then with
-# one of them back in at a time. Prints both times and the difference.
+# What each thing that was taken out of the installation and of boots is worth: the installation and the first boot with
+# everything left out, and then with one of them back in at a time. Prints the times and the differences.
 #
-#   benches/takeouts.sh ISO              all of them: five minutes each without KVM
+#   benches/takeouts.sh ISO              all of them: six minutes each without KVM
 #   benches/takeouts.sh ISO NAME...      only these, by the names in the table below
 #
 # Each is put back in a copy of this repository's last commit, which is built (without optimisation, which an installation
@@ -21,7 +21,7 @@ finish() {
 trap finish EXIT
 trap 'exit 1' HUP INT TERM
 
-names=(flushes force-unsafe-io depmod initramfs translations screen processor cache threads documentation)
+names=(ramfb grub-wait flushes force-unsafe-io depmod initramfs translations screen processor cache threads documentation)
 # Puts one back in the copy.
 put_back() {
     local installer=provision/debian/installer
@@ -42,7 +42,10 @@ put_back() {
         initramfs) sed -i '/INITRD/d' $installer/bootstrap.sh ;;
         # The installer loads the translations of its questions.
         translations) sed -i 's/ DEBCONF_DROP_TRANSLATIONS=1//' src/guest/debian.rs ;;
-        # A PCI screen.
+        # A screen for machines that boot from their disk, and the wait of Debian's GRUB.
+        ramfb) sed -i 's/^\( *\)args.option("-device", "vmgenid/\1args.option("-device", "ramfb");\n&/' src/machine/qemu/arguments.rs ;;
+        grub-wait) sed -i 's/^GRUB_TIMEOUT=0$/GRUB_TIMEOUT=5/' $installer/late.sh ;;
+        # A PCI screen for the installer.
         screen) sed -i 's/"isa-vga"/"VGA"/' src/machine/qemu/arguments.rs ;;
         # All that QEMU can emulate of a processor, vector instructions included.
         processor) sed -i 's/"qemu64"/"max"/' src/machine/accelerator.rs ;;
@@ -57,7 +60,19 @@ put_back() {
     esac
 }
 
-# install NAME: builds what is in the copy and installs; prints the stage's seconds.
+# The seconds of install and of the first boot, of a run's events.
+seconds() {
+    python3 - "$1" << 'EOF'
+import datetime, json, sys
+events = [json.loads(line) for line in open(sys.argv[1])]
+time = lambda event: datetime.datetime.fromisoformat(event["time"].replace("Z", "+00:00")).timestamp()
+install = next(event["seconds"] for event in events if event["event"] == "stage_done" and event["stage"] == "install")
+steps = [event for event in events if event["event"] == "step" and event["stage"] == "docker"]
+print(f"{install:.0f} {time(steps[1]) - time(steps[0]):.0f}")
+EOF
+}
+
+# install NAME: builds what is in the copy, installs and boots; prints both times.
 install() {
     export PROVISION_CACHE_DIR=$work/$1/cache PROVISION_DATA_DIR=$work/$1/data
     local events=$work/$1/events program pid
@@ -69,13 +84,14 @@ install() {
     program=$(cd "$work/copy" && cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/debug/provision
     (cd "$work/$1/project" && exec "$program" --json create) > "$events" &
     pid=$!
-    until grep -q '"event":"stage_done","stage":"install"' "$events"; do
+    # The step after `booting`.
+    until [[ $(grep -c '"event":"step","stage":"docker"' "$events") -ge 2 ]]; do
         kill -0 "$pid" 2> /dev/null || { tail -n 1 "$events" >&2; return 1; }
         sleep 1
     done
     kill -INT "$pid"
     wait "$pid" || true
-    sed -n 's/.*"event":"stage_done","stage":"install","seconds":\([0-9.]*\).*/\1/p' "$events"
+    seconds "$events"
     rm -rf "${work:?}/$1"
 }
 
@@ -85,8 +101,9 @@ git worktree add --quiet --detach "$work/copy" HEAD
 processor=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)
 printf '%s, %s CPUs (%s), %s, load %s\n\n' "$(date --utc +%F)" "$(nproc)" "${processor:-unknown}" \
     "$(qemu-system-x86_64 --version | head -n 1)" "$(cut -d' ' -f1 /proc/loadavg)"
-without=$(install nothing)
-printf '| back in | install, seconds | more than %.0f |\n|---|---|---|\n' "$without"
+read -r install boot <<< "$(install nothing)"
+[[ -n $boot ]]
+printf '| back in | install, seconds | more than %s | boot to SSH, seconds | more than %s |\n|---|---|---|---|---|\n' "$install" "$boot"
 for name; do
     git -C "$work/copy" checkout --quiet .
     (cd "$work/copy" && put_back "$name")
@@ -94,6 +111,7 @@ for name; do
         echo "error: $name is not where it was in the sources: benches/takeouts.sh needs a look" >&2
         exit 1
     fi
-    with=$(cd "$repository" && install "$name")
-    awk -v name="$name" -v with="$with" -v without="$without" 'BEGIN { printf "| %s | %.0f | %.0f |\n", name, with, with - without }'
+    read -r with_install with_boot <<< "$(cd "$repository" && install "$name")"
+    [[ -n $with_boot ]]
+    printf '| %s | %s | %s | %s | %s |\n' "$name" "$with_install" $((with_install - install)) "$with_boot" $((with_boot - boot))
 done
