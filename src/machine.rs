@@ -30,6 +30,9 @@ pub struct Boot {
     pub forwards: Option<Vec<Forward>>,
     /// What the guest's service manager is told.
     pub credentials: Vec<Credential>,
+    /// Strings in its SMBIOS tables (type 11). The guest's systemd takes credentials from there, too, that are no secret and
+    /// whose names are too long for QEMU's other way (systemd.system-credentials(7)).
+    pub oem_strings: Vec<String>,
     /// Whether the disk must survive a crash of the host.
     pub durability: Durability,
     /// The folder of a kept memory to go on from instead of booting; the disk is as it was then.

@@ -214,6 +214,7 @@ fn boot(instance: &Instance, record: &Record) -> Boot {
             },
         ]),
         credentials: credentials(instance, record),
+        oem_strings: Vec::new(),
         durability: Durability::Kept,
         memory: None,
         run_dir: home.run_dir,

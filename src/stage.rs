@@ -19,10 +19,10 @@ use std::path::PathBuf;
 use crate::cancel::Cancel;
 use crate::event::Events;
 use crate::kept::Keeper;
+use crate::machine::Machine;
 use crate::machine::driver::Home;
 use crate::machine::engine::Engine;
 use crate::machine::qemu::arguments::Size;
-use crate::machine::{Credential, Machine};
 
 /// How long, in seconds on a real machine, a guest may neither print, log, read nor write.
 const STALLED: u64 = 120;
@@ -77,6 +77,8 @@ pub struct Work {
     pub from: Option<PathBuf>,
     /// The folder in which the memory is to be kept at the end, beside the disk.
     pub keeps: Option<PathBuf>,
-    /// What the guest's systemd is told when it boots.
-    pub credentials: Vec<Credential>,
+    /// See [`Boot::oem_strings`].
+    ///
+    /// [`Boot::oem_strings`]: crate::machine::Boot::oem_strings
+    pub oem_strings: Vec<String>,
 }

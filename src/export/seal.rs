@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use fs_err as fs;
 
 use super::Source;
 use crate::config::Ports;
@@ -11,8 +10,8 @@ use crate::event::Stage;
 use crate::fault::{Cause, Fault};
 use crate::host;
 use crate::identity::{Identity, Secret};
+use crate::machine::Forward;
 use crate::machine::qemu::image;
-use crate::machine::{Credential, Forward};
 use crate::ssh::{Exec, Session, Target};
 use crate::stage::booted::{self, Log};
 use crate::stage::{Host, Work};
@@ -54,7 +53,7 @@ pub fn run(host: &Host, source: &Source, backing: &Path, folder: &Path) -> Resul
         disk: disk.clone(),
         from: None,
         keeps: None,
-        credentials: without_containers(folder)?,
+        oem_strings: without_containers(),
     };
     let target = Target::new(ports.ssh, source.user(), &identity);
     let password = source.login.is_some().then(Identity::password_of_its_own).transpose()?;
@@ -73,21 +72,13 @@ pub fn run(host: &Host, source: &Source, backing: &Path, folder: &Path) -> Resul
 
 /// Has systemd pass the engine by, whose containers nobody needs while their disk is sealed: they take longer to start
 /// than all the rest. From systemd 256 on; an older one starts them (systemd-debug-generator(8)).
-fn without_containers(folder: &Path) -> Result<Vec<Credential>> {
-    let file = folder.join("passed-by.conf");
-    fs::write(
-        &file,
-        "[Unit]\nConditionPathExists=/run/provision-starts-no-containers\n",
-    )?;
-    let passed_by = [
-        "systemd.unit-dropin.docker.service",
-        "systemd.unit-dropin.containerd.service",
-    ];
-    let credential = |name| Credential {
-        name,
-        file: file.clone(),
+fn without_containers() -> Vec<String> {
+    let passed_by = |unit| {
+        format!(
+            "io.systemd.credential:systemd.unit-dropin.{unit}=[Unit]\nConditionPathExists=/run/provision-starts-no-containers\n"
+        )
     };
-    Ok(passed_by.map(credential).into())
+    ["docker.service", "containerd.service"].map(passed_by).into()
 }
 
 fn seal(host: &Host, work: &Work, source: &Source, session: &mut Session, files: &[u8]) -> Result<()> {

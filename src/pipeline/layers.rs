@@ -143,7 +143,7 @@ impl Run<'_> {
             name,
             from: parent.and_then(Layer::memory),
             keeps: self.keeps_memory(stage).then(|| dir.join(warm::FOLDER)),
-            credentials: Vec::new(),
+            oem_strings: Vec::new(),
             dir,
             disk,
         })

@@ -89,6 +89,7 @@ pub fn run(host: &Host, work: &Work, iso: &Path, recipe: &InstallRecipe, install
         kernel,
         forwards: None,
         credentials: Vec::new(),
+        oem_strings: Vec::new(),
         durability: Durability::Scratch,
         memory: None,
         run_dir: work.dir.clone(),

@@ -52,9 +52,9 @@ impl Elsewhere {
         ));
         // What is looked at is the machine; its containers would take longer to come up than it.
         for unit in ["docker", "containerd"] {
-            qemu.arg("-fw_cfg").arg(format!(
-                "name=opt/io.systemd.credentials/systemd.unit-dropin.{unit}.service,\
-                 string=[Unit]\nConditionPathExists=/run/starts-no-containers"
+            qemu.arg("-smbios").arg(format!(
+                "type=11,value=io.systemd.credential:systemd.unit-dropin.{unit}.service=\
+                 [Unit]\nConditionPathExists=/run/starts-no-containers\n"
             ));
         }
         qemu.arg("-netdev")

@@ -46,6 +46,9 @@ pub fn arguments(boot: &Boot, accelerator: Accelerator, size: Size) -> Vec<OsStr
         let option = format!("name=opt/io.systemd.credentials/{name},file=");
         args.option("-fw_cfg", joined(&option, file));
     }
+    for text in &boot.oem_strings {
+        args.option("-smbios", format!("type=11,value={}", text.replace(',', ",,")));
+    }
     disk(&mut args, &boot.disk, boot.durability);
     if let Some(iso) = &boot.cdrom {
         cdrom(&mut args, iso);
@@ -180,6 +183,7 @@ mod tests {
             kernel: None,
             forwards: None,
             credentials: Vec::new(),
+            oem_strings: Vec::new(),
             durability: Durability::Kept,
             memory: None,
             run_dir: "/m/jdoe/run".into(),
@@ -213,7 +217,8 @@ mod tests {
             file: "/m/a,b/key".into(),
         }];
         let memory = Some("/m/moment".into());
-        let table: [(Boot, Accelerator, &[&str], &[&str]); 8] = [
+        let oem_strings = vec!["io.systemd.credential:a=b,c".to_owned()];
+        let table: [(Boot, Accelerator, &[&str], &[&str]); 9] = [
             (
                 boot(),
                 Accelerator::Tcg,
@@ -268,6 +273,12 @@ mod tests {
                 Boot { credentials, ..boot() },
                 Accelerator::Tcg,
                 &["-fw_cfg name=opt/io.systemd.credentials/provision.host-key,file=/m/a,,b/key"],
+                &[],
+            ),
+            (
+                Boot { oem_strings, ..boot() },
+                Accelerator::Tcg,
+                &["-smbios type=11,value=io.systemd.credential:a=b,,c"],
                 &[],
             ),
             (

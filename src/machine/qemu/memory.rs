@@ -321,6 +321,7 @@ mod tests {
             kernel: None,
             forwards: Some(vec![Forward { host: port, guest: 22 }]),
             credentials: Vec::new(),
+            oem_strings: Vec::new(),
             durability: if port == 1 {
                 Durability::Kept
             } else {

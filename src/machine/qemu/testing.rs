@@ -152,6 +152,7 @@ impl Guest {
             kernel: None,
             forwards: None,
             credentials: Vec::new(),
+            oem_strings: Vec::new(),
             durability: Durability::Kept,
             memory: memory.map(Path::to_owned),
             run_dir: folder.path().to_owned(),

@@ -24,6 +24,7 @@ fn boot(folder: &Path) -> Boot {
         kernel: None,
         forwards: Some(vec![Forward { host: 8443, guest: 443 }]),
         credentials: Vec::new(),
+        oem_strings: Vec::new(),
         durability: Durability::Scratch,
         memory: None,
         run_dir,
@@ -158,6 +159,7 @@ fn keys_come_on_a_medium_that_nobody_else_may_read() {
     driver.configure(&boot).unwrap();
     let without = Boot {
         credentials: Vec::new(),
+        oem_strings: Vec::new(),
         ..boot
     };
     driver.configure(&without).unwrap();

@@ -16,6 +16,7 @@ fn boot() -> Boot {
         kernel: None,
         forwards: None,
         credentials: Vec::new(),
+        oem_strings: Vec::new(),
         durability: Durability::Kept,
         memory: None,
         run_dir: "/i/run".into(),
