@@ -71,10 +71,10 @@ mod e2e {
         store::is_carried_to_another_host(&world);
         world.step("two creates of one machine at once: the second is refused");
         machine::is_made_by_one_at_a_time(&world);
-        world.step("a failing make keeps the machine and leaves a bundle");
+        world.step("a failing make keeps the machine, which stops also while it restarts, and leaves a bundle");
         machine::is_kept_when_make_fails(&world);
-        world.step("it stops also while it restarts");
-        machine::is_stopped_while_it_restarts(&world);
+        world.step("destroy leaves nothing");
+        machine::is_destroyed(&world);
         world.step("an installer stands still from now on");
         let standstill = faults::an_installer_is_stopped(&world);
         world.step("an installer will ask");
@@ -89,8 +89,6 @@ mod e2e {
         faults::a_standstill_is_quoted(&world, standstill);
         world.step("a QEMU that dies is told at once");
         faults::a_dying_qemu_is_quoted(&world);
-        world.step("destroy leaves nothing");
-        machine::is_destroyed(&world);
     }
 
     /// What begins with an ISO and ends with an image, beside it: each waits for the other's checkpoints where both need

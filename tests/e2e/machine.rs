@@ -254,13 +254,13 @@ fn starts_again(world: &World) {
 }
 
 /// A guest that restarts hears no power button for a while: it is told again.
-pub fn is_stopped_while_it_restarts(world: &World) {
+fn is_stopped_while_it_restarts(world: &World, name: &str) {
     // It may have gone before the command's end is told.
-    let _ = world.output(&["exec", "--", "sudo", "systemctl", "reboot"]);
+    let _ = world.output(&["exec", "--name", name, "--", "sudo", "systemctl", "reboot"]);
     let asked = Instant::now();
-    world.text(&["stop"]);
+    world.text(&["stop", "--name", name]);
+    world.say(&format!("it is off {:.0} s after", asked.elapsed().as_secs_f64()));
     assert!(asked.elapsed().as_secs() < 300, "it took {:?}", asked.elapsed());
-    no_machine_runs(world);
 }
 
 pub fn is_made_by_one_at_a_time(world: &World) {
@@ -330,7 +330,7 @@ pub fn is_kept_when_make_fails(world: &World) {
     // It stays what it is, whatever is cleaned up around it, and by whom.
     let elsewhere = world.path("elsewhere");
     prune(world, &elsewhere);
-    world.text(&["stop", "--name", "broken"]);
+    is_stopped_while_it_restarts(world, "broken");
     // Whoever starts it opens all of these.
     let chain = Command::new("qemu-img")
         .args(["info", "--backing-chain"])
