@@ -50,7 +50,7 @@ impl Run {
     }
 
     /// Reads events until one of which `wanted` holds; `false` if the program ended before.
-    pub fn until(&mut self, wanted: impl Fn(&Value) -> bool) -> bool {
+    pub fn until(&mut self, mut wanted: impl FnMut(&Value) -> bool) -> bool {
         while let Some(event) = self.next() {
             if wanted(&event) {
                 return true;
