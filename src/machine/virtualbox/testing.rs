@@ -142,10 +142,6 @@ impl Drop for World {
 
 fn open(programs: &str, home: &Path, id: &str) -> VBoxManage {
     std::fs::create_dir_all(home).unwrap();
-    for entry in std::fs::read_dir(cache().join("virtualbox/home")).unwrap() {
-        let entry = entry.unwrap();
-        std::fs::copy(entry.path(), home.join(entry.file_name())).unwrap();
-    }
     let mut user_home = std::ffi::OsString::from("VBOX_USER_HOME=");
     user_home.push(home);
     let environment = vec![user_home, format!("VBOX_IPC_SOCKETID={id}").into()];
