@@ -3,7 +3,7 @@
 # everything left out, and then with one of them back in at a time. Prints the times and the differences.
 #
 #   benches/takeouts.sh ISO              all of them: six minutes each without KVM
-#   benches/takeouts.sh ISO NAME...      only these, by the names in the table below
+#   benches/takeouts.sh ISO NAME...      only these, by their names in `put_back`
 #
 # Each is put back in a copy of this repository's last commit, which is built (without optimisation, which an installation
 # does not need) and installs into an empty cache.

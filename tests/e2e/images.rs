@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::elsewhere::{Bus, Elsewhere, Firmware};
 use super::export::{Sealed, run};
+use super::machine::page;
 use super::virtualbox;
 use super::world::World;
 
@@ -156,14 +157,12 @@ fn opens_with_its_own_keys(world: &World) {
 
 /// The site answers with the page of what was exported.
 fn shows_the_site(world: &World, name: &str) {
-    let port = world.json(&["status", "--name", name])["https_port"].to_string();
-    let domain = format!("{}.42.fr:{port}", world.login());
-    let page = run(Command::new("curl")
-        .args(["-sfk", "--retry", "60", "--retry-all-errors", "--retry-delay", "2"])
-        .arg("--resolve")
-        .arg(format!("{domain}:127.0.0.1"))
-        .arg(format!("https://{domain}/")));
-    assert!(String::from_utf8_lossy(&page.stdout).contains(world.mark()));
+    let page = page(
+        world,
+        name,
+        &["--retry", "60", "--retry-all-errors", "--retry-delay", "2"],
+    );
+    assert!(page.contains(world.mark()), "{page}");
 }
 
 /// Commands run in it, and `create` leaves it alone.

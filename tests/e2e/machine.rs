@@ -114,13 +114,14 @@ pub fn is_created(world: &World) {
 
 /// The site answers with a page of its own.
 pub fn shows_its_page(world: &World) {
-    let page = page(world);
+    let page = page(world, world.login(), &[]);
     assert!(page.contains(world.mark()) && page.contains("</html>"), "{page}");
 }
 
-/// The site's front page, fetched as a user would with the line that `url` gives.
-fn page(world: &World) -> String {
-    let status = world.json(&["status"]);
+/// The front page of the site in the machine `name`, fetched as a user would with the line that `url` gives, and with more of
+/// curl's options.
+pub fn page(world: &World, name: &str, options: &[&str]) -> String {
+    let status = world.json(&["status", "--name", name]);
     let port = status["https_port"].as_u64().unwrap();
     let output = Command::new("curl")
         .args([
@@ -132,6 +133,7 @@ fn page(world: &World) -> String {
             "--max-time",
             "120",
         ])
+        .args(options)
         .arg("--resolve")
         .arg(format!("{}.42.fr:{port}:127.0.0.1", world.login()))
         .arg(format!("https://{}.42.fr:{port}/", world.login()))
@@ -254,13 +256,14 @@ fn starts_again(world: &World) {
 }
 
 /// A guest that restarts hears no power button for a while: it is told again.
-fn is_stopped_while_it_restarts(world: &World, name: &str) {
+fn is_stopped_while_it_restarts(world: &World, name: &str, others: &[u32]) {
     // It may have gone before the command's end is told.
     let _ = world.output(&["exec", "--name", name, "--", "sudo", "systemctl", "reboot"]);
     let asked = Instant::now();
     world.text(&["stop", "--name", name]);
     world.say(&format!("it is off {:.0} s after", asked.elapsed().as_secs_f64()));
     assert!(asked.elapsed().as_secs() < 300, "it took {:?}", asked.elapsed());
+    no_other_runs(world, others);
 }
 
 pub fn is_made_by_one_at_a_time(world: &World) {
@@ -292,6 +295,7 @@ pub fn is_kept_when_make_fails(world: &World) {
     fs::write(&settings, "TITLE=from outside\n").unwrap();
     fs::create_dir(&secrets).unwrap();
     fs::write(secrets.join("db_password"), "hidden").unwrap();
+    let others = world.machines();
     let mut args = vec!["create", "--name", "broken", "--project", project.to_str().unwrap()];
     args.extend([
         "--env",
@@ -330,7 +334,7 @@ pub fn is_kept_when_make_fails(world: &World) {
     // It stays what it is, whatever is cleaned up around it, and by whom.
     let elsewhere = world.path("elsewhere");
     prune(world, &elsewhere);
-    is_stopped_while_it_restarts(world, "broken");
+    is_stopped_while_it_restarts(world, "broken", &others);
     // Whoever starts it opens all of these.
     let chain = Command::new("qemu-img")
         .args(["info", "--backing-chain"])

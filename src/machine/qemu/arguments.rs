@@ -82,7 +82,7 @@ fn hardware(args: &mut Args, boot: &Boot, accelerator: Accelerator, size: Size) 
     args.option("-m", format!("{}M", size.memory_mib));
     // The installer shows its text on a screen that is no PCI card: it neither moves the others' addresses nor brings a
     // graphics driver into the guest's initramfs. A machine that boots from its disk has none: its system's text goes to
-    // the serial port, and emulated firmware takes five seconds to draw GRUB's empty one.
+    // the serial port, and emulated firmware takes six seconds to draw GRUB's empty one.
     if installs(boot) {
         args.option("-device", "isa-vga");
     } else {

@@ -35,13 +35,7 @@ impl Guest {
     }
 
     fn start_made(world: World, boot: Boot) -> Self {
-        let folder = &boot.disk.clone();
-        let machine = VirtualBox::new(&world.vbox, SMALL, &boot.disk, &boot.run_dir);
-        machine.configure(&boot).unwrap();
-        drop(machine);
-        let settings = disks::settings(folder).unwrap();
-        let line = world.vbox.headless(arguments::headless(&settings));
-        let child = begin(&world, &boot, &line).unwrap();
+        let child = begin(&world, &boot).unwrap();
         Self { world, boot, child }
     }
 
@@ -68,10 +62,7 @@ impl Guest {
             self.child.kill().unwrap();
             self.child.wait().unwrap();
             eventually("VirtualBox to notice", || !runs(&self.world.vbox, &self.boot.disk));
-            self.machine().configure(&self.boot).unwrap();
-            let settings = disks::settings(&self.boot.disk).unwrap();
-            let line = self.world.vbox.headless(arguments::headless(&settings));
-            self.child = begin(&self.world, &self.boot, &line).unwrap();
+            self.child = begin(&self.world, &self.boot).unwrap();
         }
     }
 
@@ -93,9 +84,12 @@ impl Drop for Guest {
     }
 }
 
-/// Starts a machine; what stands still while it starts is started anew, once.
-fn begin(world: &World, boot: &Boot, line: &CommandLine) -> Result<Child> {
-    let once = || vboxmanage::begin(&Cancel::default(), || launch(world, boot, line));
+/// Configures a machine and starts it; what stands still while it starts is started anew, once.
+fn begin(world: &World, boot: &Boot) -> Result<Child> {
+    VirtualBox::new(&world.vbox, SMALL, &boot.disk, &boot.run_dir).configure(boot)?;
+    let settings = disks::settings(&boot.disk)?;
+    let line = world.vbox.headless(arguments::headless(&settings));
+    let once = || vboxmanage::begin(&Cancel::default(), || launch(world, boot, &line));
     match once() {
         Err(error) if Fault::of(&error).is_some_and(|fault| fault.cause == Cause::Timeout) => {
             eprintln!("{error:#}\n{}", stands_still(boot));

@@ -30,10 +30,7 @@ impl Guest {
     fn start_again(&mut self, from_memory: bool) -> Result<()> {
         self.boot.memory = from_memory.then(|| self.boot.run_dir.clone());
         let _ = std::fs::remove_file(self.boot.console());
-        self.machine().configure(&self.boot)?;
-        let settings = disks::settings(&self.boot.disk)?;
-        let line = self.world.vbox.headless(arguments::headless(&settings));
-        self.child = begin(&self.world, &self.boot, &line)?;
+        self.child = begin(&self.world, &self.boot)?;
         Ok(())
     }
 
