@@ -113,12 +113,10 @@ fn create_with(
 pub fn create_overlay(vbox: &VBoxManage, folder: &Path, what: &str, chain: &[&Path]) -> Result<()> {
     let context = || format!("creating the linked clone in {}", folder.display());
     let parent = chain.first().context("a clone needs a checkpoint")?;
-    known::know(vbox, chain).with_context(context)?;
     let name = unique_name(what, folder);
     let is_new = settings_in(folder).is_none();
-    let cloned = vbox
-        .change(arguments::link(&settings(parent)?, moving::CHECKPOINT, &name, folder))
-        .and_then(|_| known::write_down(vbox, chain));
+    let link = || vbox.change(arguments::link(&settings(parent)?, moving::CHECKPOINT, &name, folder));
+    let cloned = known::knowing(vbox, chain, link).and_then(|_| known::write_down(vbox, chain));
     if is_new {
         or_nothing(vbox, folder, cloned)
     } else {

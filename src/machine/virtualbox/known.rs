@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use fs_err as fs;
@@ -10,6 +11,23 @@ use super::arguments;
 use super::disks::{files_in, settings};
 use super::info::{self, Known};
 use super::vboxmanage::VBoxManage;
+use crate::wait;
+
+/// How often it is tried to teach a service that may end meanwhile.
+const TRIES: u32 = 3;
+
+/// How long is waited at first before that is tried again.
+const AGAIN: Duration = Duration::from_millis(250);
+
+/// What is said of a machine that is not known, or in such a way that it cannot be used.
+const UNKNOWN: [&str; 3] = [
+    "Could not find a registered machine",
+    "functionality is limited",
+    "is not ready",
+];
+
+/// What is said where the disk of a machine is not known.
+const UNKNOWN_DISK: &str = "Could not find an open hard disk";
 
 /// Makes the machines in the folders `chain` known to `VirtualBox` where they are. Each lies on the next; the last is
 /// the root.
@@ -20,6 +38,30 @@ use super::vboxmanage::VBoxManage;
 /// # Errors
 /// When one is not whole, or a copy of it is known elsewhere.
 pub fn know(vbox: &VBoxManage, chain: &[&Path]) -> Result<()> {
+    knowing(vbox, chain, || Ok(()))
+}
+
+/// Makes the machines in the folders `chain` known, as [`know`] does, and does `job`, which needs that.
+///
+/// The service may end between any two calls: where a call stalls on a busy host, it ends five seconds after the one
+/// before. What it had only heard of, as disks that were opened by hand, is gone then: all is done again.
+///
+/// # Errors
+/// As [`know`], and the job's.
+pub fn knowing<T>(vbox: &VBoxManage, chain: &[&Path], mut job: impl FnMut() -> Result<T>) -> Result<T> {
+    wait::retry(TRIES, AGAIN, vbox.cancel(), is_forgotten, |_| {
+        teach(vbox, chain)?;
+        job()
+    })
+}
+
+/// Whether `VirtualBox` does not know what it was told of.
+fn is_forgotten(error: &anyhow::Error) -> bool {
+    let text = format!("{error:#}");
+    UNKNOWN.iter().chain([&UNKNOWN_DISK]).any(|mark| text.contains(mark))
+}
+
+fn teach(vbox: &VBoxManage, chain: &[&Path]) -> Result<()> {
     let machines: Vec<PathBuf> = chain.iter().map(|folder| settings(folder)).collect::<Result<_>>()?;
     let mut unknown = false;
     for machine in &machines {
@@ -42,7 +84,14 @@ pub fn know(vbox: &VBoxManage, chain: &[&Path]) -> Result<()> {
     for folder in chain.iter().rev() {
         relocate(vbox, folder)?;
     }
-    if was_opened { write_down(vbox, chain) } else { Ok(()) }
+    if was_opened {
+        write_down(vbox, chain)?;
+        // What is written down is what the service knew by then.
+        for machine in &machines {
+            vbox.ask(arguments::show(machine))?;
+        }
+    }
+    Ok(())
 }
 
 /// Has the machine at the root of `chain` write down its list of disks. That is done when its settings are changed, but
@@ -58,14 +107,9 @@ pub fn write_down(vbox: &VBoxManage, chain: &[&Path]) -> Result<()> {
 }
 
 fn is_known(vbox: &VBoxManage, machine: &Path) -> Result<bool> {
-    let unknown = [
-        "Could not find a registered machine",
-        "functionality is limited",
-        "is not ready",
-    ];
     match vbox.ask(arguments::show(machine)) {
         Ok(_) => Ok(true),
-        Err(error) if unknown.iter().any(|mark| error.to_string().contains(mark)) => Ok(false),
+        Err(error) if UNKNOWN.iter().any(|mark| error.to_string().contains(mark)) => Ok(false),
         Err(error) => Err(error),
     }
 }
@@ -96,7 +140,7 @@ fn machine_uuid(settings: &str) -> Option<&str> {
 /// Registers a machine; true if its disks had to be opened first, since no list has them.
 fn register(vbox: &VBoxManage, machine: &Path) -> Result<bool> {
     match vbox.change(arguments::register(machine)) {
-        Err(error) if error.to_string().contains("Could not find an open hard disk") => {}
+        Err(error) if error.to_string().contains(UNKNOWN_DISK) => {}
         registered => return registered.map(|_| false),
     }
     let mut waiting = files_in(machine.parent().unwrap_or(machine), "vdi")?;

@@ -70,6 +70,7 @@ fn make_way(vbox: &VBoxManage, folder: &Path) -> Result<()> {
     }
     let aside = folder.join(FORMER).join(hex::encode(rand::random::<[u8; 8]>()));
     moving::relocate(vbox, folder, &aside, FORMER)
+        .map(drop)
         .with_context(|| format!("setting the machine in {} aside", folder.display()))
 }
 

@@ -6,12 +6,14 @@
 
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use fs_err as fs;
 
-use super::disks::{remove, settings, show, strip, sync, unique_name};
+use super::arguments::{CONTROLLER, DISK_PORT};
+use super::disks::{remove, settings, settings_in, show, strip, sync, unique_name};
+use super::info::{self, Disk, Info};
 use super::vboxmanage::VBoxManage;
 use super::{arguments, disks, known};
 use crate::cancel::Cancel;
@@ -36,7 +38,10 @@ pub fn keep(vbox: &VBoxManage, from: &Path, to: &Path, what: &str) -> Result<()>
     let kept = settle(vbox, from)
         .and_then(|()| strip(vbox, from))
         .and_then(|()| relocate(vbox, from, to, what))
-        .and_then(|()| vbox.change(arguments::take_snapshot(&settings(to)?, CHECKPOINT)))
+        .and_then(|below| {
+            let snapshot = || vbox.change(arguments::take_snapshot(&settings(to)?, CHECKPOINT));
+            known::knowing(vbox, &chain(to, &below), snapshot)
+        })
         .and_then(|_| sync(to))
         .and_then(|()| Ok(fs::remove_dir_all(from)?));
     kept.inspect_err(|_| {
@@ -53,7 +58,7 @@ pub fn keep(vbox: &VBoxManage, from: &Path, to: &Path, what: &str) -> Result<()>
 pub fn move_to(vbox: &VBoxManage, from: &Path, to: &Path, what: &str) -> Result<()> {
     settle(vbox, from)
         .and_then(|()| relocate(vbox, from, to, what))
-        .and_then(|()| Ok(fs::remove_dir_all(from)?))
+        .and_then(|_| Ok(fs::remove_dir_all(from)?))
         .with_context(|| format!("moving the machine in {} to {}", from.display(), to.display()))
 }
 
@@ -64,19 +69,46 @@ fn settle(vbox: &VBoxManage, folder: &Path) -> Result<()> {
         .until(|| Ok((!show(vbox, folder)?.state().is_alive()).then_some(())))
 }
 
-/// Moves the powered-off machine in `from` to `to` and leaves what else is in `from`.
-pub(super) fn relocate(vbox: &VBoxManage, from: &Path, to: &Path, what: &str) -> Result<()> {
+/// Moves the powered-off machine in `from` to `to` and leaves what else is in `from`. Gives the folders of the machines on
+/// which it lies.
+pub(super) fn relocate(vbox: &VBoxManage, from: &Path, to: &Path, what: &str) -> Result<Vec<PathBuf>> {
     vbox.change(arguments::rename(&settings(from)?, &unique_name(what, to)))?;
+    let info = show(vbox, from)?;
+    let below = folders_below(vbox, from, &info)?;
     fs::create_dir_all(to)?;
     if fs::metadata(from)?.dev() == fs::metadata(to)?.dev() {
-        return vbox.change(arguments::move_to(&settings(from)?, to)).map(drop);
+        vbox.change(arguments::move_to(&settings(from)?, to))?;
+        return Ok(below);
     }
     host::disk::require(to, length(from)? + SETTINGS)?;
-    let info = show(vbox, from)?;
     let uuid = info.get("UUID").context("VirtualBox tells no identifier")?;
     vbox.change(arguments::unregister(uuid))?;
     copy_folder(from, to, vbox.cancel())?;
-    known::know(vbox, &[to])
+    known::know(vbox, &chain(to, &below))?;
+    Ok(below)
+}
+
+/// The folders of the machines on which that in `folder` lies, the nearest first.
+fn folders_below(vbox: &VBoxManage, folder: &Path, info: &Info) -> Result<Vec<PathBuf>> {
+    let disks = info::disks(&vbox.ask(arguments::list_disks())?);
+    let attached = info.attached(CONTROLLER, DISK_PORT).map(Path::new);
+    let disk = disks.iter().find(|disk| Some(&*disk.file) == attached);
+    let chain = disk.into_iter().flat_map(|disk| info::chain(&disks, disk));
+    let folder_of = |disk: &Disk| {
+        let mut above = disk.file.ancestors();
+        above.find(|above| settings_in(above).is_some()).map(Path::to_owned)
+    };
+    let mut folders: Vec<_> = chain
+        .filter(|disk| !disk.lies_in(folder))
+        .filter_map(folder_of)
+        .collect();
+    folders.dedup();
+    Ok(folders)
+}
+
+fn chain<'a>(folder: &'a Path, below: &'a [PathBuf]) -> Vec<&'a Path> {
+    let below = below.iter().map(PathBuf::as_path);
+    std::iter::once(folder).chain(below).collect()
 }
 
 /// How many bytes the files in `folder` have.

@@ -1,5 +1,7 @@
 //! The real `VBoxManage` for tests, with a home and a service of their own.
 
+use std::ffi::OsString;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -66,6 +68,37 @@ impl World {
         self.vbox = open("bin", &self.folder.path().join("other home"), &self.id);
     }
 
+    /// The same `VBoxManage`, but its service ends after the first call of this name that succeeds. The file that is given
+    /// is there from then on.
+    pub(crate) fn ending_after(&self, call: &str) -> (VBoxManage, PathBuf) {
+        let programs = self.folder.path().join(format!("ending after {call}"));
+        std::fs::create_dir(&programs).unwrap();
+        let (program, ended) = (programs.join("VBoxManage"), programs.join("ended"));
+        let script = format!(
+            r#"#!/bin/sh
+'{}' "$@" || exit
+[ "$1" = {call} ] && [ ! -e '{ended}' ] || exit 0
+services() {{ pgrep 'VBoxSVC|VBoxXPCOMIPCD' | while read -r pid; do
+    ! tr '\0' '\n' < "/proc/$pid/environ" | grep -qx 'VBOX_IPC_SOCKETID={}' || echo "$pid"
+done 2> /dev/null; }}
+while [ -n "$(services)" ]; do kill $(services); sleep 0.05; done 2> /dev/null
+: > '{ended}'
+"#,
+            self::program("bin").display(),
+            self.id,
+            ended = ended.display()
+        );
+        std::fs::write(&program, script).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
+        std::os::unix::fs::symlink("VBoxManage", programs.join("VBoxHeadless")).unwrap();
+        let vbox = VBoxManage::at(
+            &program,
+            environment(&self.folder.path().join("home"), &self.id),
+            &Cancel::default(),
+        );
+        (vbox.unwrap(), ended)
+    }
+
     /// Does something while the service stands still.
     pub(crate) fn while_stopped<T>(&self, job: impl FnOnce() -> T) -> T {
         signal(&self.id, Signal::STOP);
@@ -114,8 +147,8 @@ impl World {
         let convert = vec!["convertfromraw".into(), raw.into(), disk.clone().into()];
         self.vbox.change(convert).unwrap();
         self.vbox.change(arguments::attach_disk(&settings, &disk)).unwrap();
-        let engine = ["--vm-execution-engine", "interpreter"].map(std::ffi::OsString::from);
-        let modify = [std::ffi::OsString::from("modifyvm"), settings.into()];
+        let engine = ["--vm-execution-engine", "interpreter"].map(OsString::from);
+        let modify = [OsString::from("modifyvm"), settings.into()];
         self.vbox.change(modify.into_iter().chain(engine).collect()).unwrap();
     }
 
@@ -142,10 +175,14 @@ impl Drop for World {
 
 fn open(programs: &str, home: &Path, id: &str) -> VBoxManage {
     std::fs::create_dir_all(home).unwrap();
-    let mut user_home = std::ffi::OsString::from("VBOX_USER_HOME=");
+    VBoxManage::at(&program(programs), environment(home, id), &Cancel::default()).unwrap()
+}
+
+/// What tells `VBoxManage` its home and its service.
+fn environment(home: &Path, id: &str) -> Vec<OsString> {
+    let mut user_home = OsString::from("VBOX_USER_HOME=");
     user_home.push(home);
-    let environment = vec![user_home, format!("VBOX_IPC_SOCKETID={id}").into()];
-    VBoxManage::at(&program(programs), environment, &Cancel::default()).unwrap()
+    vec![user_home, format!("VBOX_IPC_SOCKETID={id}").into()]
 }
 
 /// Where the tests keep things from run to run.

@@ -218,6 +218,24 @@ fn one_that_was_taken_from_the_list_comes_back_for_good() {
 }
 
 #[test]
+fn the_service_may_end_while_it_is_taught() {
+    let world = World::new();
+    let install = world.checkpoint("install", &[]);
+    let folder = world.place("m");
+    create_overlay(&world.vbox, &folder, "m", &[&install]).unwrap();
+    let uuid = show(&world.vbox, &folder).unwrap().get("UUID").unwrap().to_owned();
+    for call in ["showmediuminfo", "registervm"] {
+        world.vbox.change(arguments::unregister(&uuid)).unwrap();
+        world.restart();
+        let (vbox, ended) = world.ending_after(call);
+        know(&vbox, &[&folder, &install]).unwrap();
+        assert!(ended.exists(), "nothing ended after {call}");
+        world.restart();
+        is_whole(&world, &folder, 2);
+    }
+}
+
+#[test]
 fn a_copy_of_what_is_known_is_refused() {
     let world = World::new();
     let install = world.checkpoint("install", &[]);
@@ -282,8 +300,10 @@ fn checkpoints_may_lie_on_another_file_system() {
     moving::keep(&world.vbox, &work, &install, "install").unwrap();
     assert!(!work.exists());
     create_overlay(&world.vbox, &work, "work", &[&install]).unwrap();
-    moving::keep(&world.vbox, &work, &docker, "docker").unwrap();
-    assert!(!work.exists());
+    // Its disk is known from being opened by hand: a service that ends has not heard of it.
+    let (vbox, ended) = world.ending_after("registervm");
+    moving::keep(&vbox, &work, &docker, "docker").unwrap();
+    assert!(!work.exists() && ended.exists());
     world.restart();
     let folder = world.place("m");
     create_overlay(&world.vbox, &folder, "m", &[&docker, &install]).unwrap();
