@@ -229,8 +229,7 @@ impl Run<'_> {
     }
 
     fn whole(&mut self, parts: Parts) -> Result<()> {
-        let iso = self.iso(&parts)?;
-        let materials = Materials { iso, parts };
+        let materials = self.materials(parts)?;
         self.plan = self.plan(&materials)?;
         let clean = self.clean()?;
         self.announce(clean.is_some());

@@ -138,10 +138,10 @@ impl Args {
 fn lines(foreseen: Option<&Foreseen>, store: &Store, own: Option<&Base>, unknown: Option<Stage>) -> Result<Vec<Line>> {
     let mut lines = Vec::new();
     let mut is_known = true;
-    if let Some(Foreseen { plan, has_iso }) = foreseen {
+    if let Some(foreseen @ Foreseen { plan, .. }) = foreseen {
         let standing = plan.standing(store, own)?;
         let is_installed = standing.first() == Some(&Standing::Cached);
-        lines.push(Line::runs(Stage::Media, media(*has_iso, is_installed)));
+        lines.push(Line::runs(Stage::Media, media(foreseen, is_installed)));
         for (planned, standing) in plan.stages.iter().zip(standing) {
             is_known &= Some(planned.stage) != unknown;
             lines.push(Line {
@@ -162,8 +162,9 @@ fn lines(foreseen: Option<&Foreseen>, store: &Store, own: Option<&Base>, unknown
 }
 
 /// What the first stage does.
-fn media(has_iso: bool, is_installed: bool) -> &'static str {
-    match (has_iso, is_installed) {
+fn media(foreseen: &Foreseen, is_installed: bool) -> &'static str {
+    match (foreseen.has_iso, is_installed) {
+        (true, true) if !foreseen.looks_at_iso => "nobody has to read the ISO",
         (true, _) => "the cached ISO is checked",
         (false, true) => "the ISO is not in the cache, and nobody has to read it",
         (false, false) => "the ISO is downloaded",

@@ -46,7 +46,11 @@ pub fn fetch(creation: &Creation<'_>) -> Result<()> {
     let iso = parts.iso(creation, pinned.as_ref())?;
     let record = new_record(creation);
     instance.remember(&record)?;
-    let materials = Materials { iso, parts };
+    let materials = Materials {
+        iso,
+        is_verified: true,
+        parts,
+    };
     let plan = {
         let makings = Makings::of(&store, None);
         materials.plan(config, host.engine.features(), &makings, &host.cancel)?

@@ -6,6 +6,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 
 use super::Creation;
+use super::iso::is_looked_at;
 use crate::cancel::Cancel;
 use crate::config::Config;
 use crate::event::{Event, Stage};
@@ -23,8 +24,10 @@ use crate::stage;
 
 /// Typed input of every stage.
 pub struct Materials {
-    /// The verified ISO.
+    /// The ISO.
     pub iso: Iso,
+    /// Whether it was verified, and is where it says. One that nobody will read is not.
+    pub is_verified: bool,
     /// The rest.
     pub parts: Parts,
 }
@@ -207,6 +210,8 @@ pub struct Foreseen {
     pub plan: Plan,
     /// Whether the ISO is on this host.
     pub has_iso: bool,
+    /// Whether it is looked at, if it is there, though nothing may read it.
+    pub looks_at_iso: bool,
 }
 
 /// The plan as far as it is known without a network: `None` while the ISO is not. `pinned` is the ISO
@@ -223,11 +228,13 @@ pub fn plan_offline(
     cancel: &Cancel,
 ) -> Result<Option<Foreseen>> {
     let parts = Parts::imagine(config, paths)?;
-    let Some(known) = media::cached(&parts.request(config, false, false, pinned), &paths.isos())? else {
+    let request = parts.request(config, false, false, pinned);
+    let Some(known) = media::cached(&request, &paths.isos())? else {
         return Ok(None);
     };
     Ok(Some(Foreseen {
         plan: parts.plan(config, features, &known.digest.to_string(), makings, cancel)?,
         has_iso: known.path.is_some(),
+        looks_at_iso: is_looked_at(&request, &known),
     }))
 }

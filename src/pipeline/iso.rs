@@ -1,25 +1,45 @@
-//! The ISO of a run. Only the stage install reads it: where that is cached, as it is after `cache import`, an ISO that is not
-//! on this host stays away.
+//! The ISO of a run. Only the stage install reads it: where that is cached, an ISO that is on this host is not hashed, and
+//! one that is not, as after `cache import`, stays away.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
-use super::{Creation, Parts, Run};
+use super::{Creation, Materials, Parts, Run};
+use crate::config::Location;
 use crate::event::{Event, Stage};
 use crate::facts;
-use crate::media::{self, Installed, Iso, Known};
+use crate::fault::{Cause, Fault};
+use crate::media::{self, Installed, Iso, Known, Request};
 use crate::pins::Lock;
 
 impl Run<'_> {
-    /// The ISO, verified; one that nothing will read is only known by its digest.
-    pub(super) fn iso(&self, parts: &Parts) -> Result<Iso> {
+    /// What the stages are made of. An ISO that nothing will read is only known by its digest.
+    pub(super) fn materials(&self, parts: Parts) -> Result<Materials> {
         let pinned = self.pinned_iso();
-        match self.needless(parts, pinned.as_ref())? {
-            Some(known) => Ok(self.tell_needless(known)),
-            None => parts.iso(self.creation, pinned.as_ref()),
-        }
+        let (iso, is_verified) = match self.needless(&parts, pinned.as_ref())? {
+            Some(known) => (self.tell_needless(known), false),
+            None => (parts.iso(self.creation, pinned.as_ref())?, true),
+        };
+        Ok(Materials {
+            iso,
+            is_verified,
+            parts,
+        })
     }
 
-    /// What is known of an ISO that is not on this host, and that no stage of this run will read.
+    /// The ISO for the stage that reads it.
+    pub(super) fn readable_iso<'a>(&self, materials: &'a Materials) -> Result<&'a Iso> {
+        if materials.is_verified {
+            return Ok(&materials.iso);
+        }
+        // Nobody removes checkpoints while this runs, but by hand.
+        let what = format!(
+            "the checkpoint of the installation has gone from {} meanwhile",
+            self.store.folder().display()
+        );
+        bail!(Fault::new(Cause::Other, what).hint("the same command makes it again"))
+    }
+
+    /// What is known of an ISO that no stage of this run will read.
     fn needless(&self, parts: &Parts, pinned: Option<&Installed>) -> Result<Option<Known>> {
         let Creation {
             config, paths, host, ..
@@ -30,14 +50,18 @@ impl Run<'_> {
         }
         let request = parts.request(config, self.creation.refresh, self.creation.is_offline(), pinned);
         let locked = self.creation.lock.as_ref().and_then(Lock::released_iso);
-        if locked.is_none() && media::cached(&request, &paths.isos())?.is_some_and(|known| known.path.is_some()) {
+        let is_here = |known: &Known| known.path.is_some();
+        if locked.is_none()
+            && media::cached(&request, &paths.isos())?
+                .is_some_and(|known| is_here(&known) && is_looked_at(&request, &known))
+        {
             return Ok(None);
         }
         let Ok(known) = media::foresee(&request, locked.as_ref(), &paths.isos(), &host.events, &host.cancel) else {
             // Whoever gets it says what is wrong.
             return Ok(None);
         };
-        if known.path.is_some() {
+        if is_here(&known) && is_looked_at(&request, &known) {
             return Ok(None);
         }
         let makings = self.creation.makings(&self.store, &self.record);
@@ -72,4 +96,13 @@ impl Run<'_> {
             origin: known.origin,
         }
     }
+}
+
+/// Whether a run looks at an ISO that is on this host, though nothing may read it: a file of the user's own can be another
+/// than it was, and of a release there may be a newer one.
+pub(super) fn is_looked_at(request: &Request<'_>, known: &Known) -> bool {
+    let is_own = request
+        .choice
+        .is_some_and(|choice| matches!(choice.location, Location::File(_)));
+    is_own || !known.fresh
 }

@@ -181,7 +181,7 @@ impl Run<'_> {
     }
 
     fn run_stage_once(&self, materials: &Materials, stage: Stage, work: &Work, begin: Begin) -> Result<Facts> {
-        let Materials { iso, parts } = materials;
+        let Materials { parts, .. } = materials;
         let Parts {
             recipe,
             docker,
@@ -197,6 +197,7 @@ impl Run<'_> {
         let root = self.target("root", builder);
         match stage {
             Stage::Install => {
+                let iso = self.readable_iso(materials)?;
                 stage::install::run(host, work, &iso.path, recipe, installer)?;
                 Ok(facts::of_iso(iso))
             }

@@ -231,6 +231,39 @@ fn what_one_host_made_is_cached_on_another() {
 }
 
 #[test]
+fn an_iso_that_nobody_reads_is_not_hashed() {
+    let hosts = Hosts::new();
+    let folder = hosts.path("a/cache/v1/iso").join(format!("sha512-{}", "5".repeat(32)));
+    fs::create_dir_all(&folder).unwrap();
+    // Whoever hashed it would see that it is another.
+    fs::write(folder.join("debian.iso"), "damaged").unwrap();
+    let media = || hosts.plan("a")[0]["reason"].clone();
+    assert_eq!(media(), "the cached ISO is checked");
+    let create = || {
+        let output = hosts.run("a", &["--json", "--timeout", "2s", "create", "--accelerator", "tcg"]);
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (_, said) = create();
+    assert!(
+        said.contains("checking debian.iso") && said.contains("is damaged"),
+        "{said}"
+    );
+
+    fs::write(folder.join("debian.iso"), "damaged").unwrap();
+    hosts.make("a");
+    assert_eq!(media(), "nobody has to read the ISO");
+    // It boots a disk on which is nothing.
+    let (code, said) = create();
+    assert_eq!(code, Some(124), "{said}");
+    assert!(
+        said.contains("debian.iso is not needed: its installation is cached"),
+        "{said}"
+    );
+    assert!(!said.contains("checking debian.iso"), "{said}");
+    hosts.text("a", &["destroy", "--name", "jdoe", "--yes"]);
+}
+
+#[test]
 fn an_import_needs_no_program_and_keeps_keys_private() {
     let hosts = Hosts::new();
     hosts.make("a");
