@@ -126,12 +126,14 @@ mod e2e {
             std::thread::scope(|scope| {
                 scope.spawn(|| images::boots_on_nvme(&world, &sealed, &machine_id));
                 scope.spawn(|| images::come_back(&world, &sealed));
-                world.step("snapshots are kept and restored, with memory and without, beside these");
+                world.step("snapshots are kept, and one is restored with its memory, beside these");
                 moments::keeps_snapshots(&world);
             });
         });
         world.step("killed while stages run anew and while it boots, it starts and still has its data");
         machine::survives_kills(&world);
+        world.step("it comes back from off");
+        moments::come_back_from_off(&world);
         world.step("a changed file reruns project and verify only");
         let former = world.key_of("project");
         changed::is_made_anew_from_the_change_on(&world);
