@@ -16,9 +16,9 @@ pub mod value;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use fs_err as fs;
 
 use crate::cli::Settings;
+use crate::text;
 
 pub use problem::Place;
 pub use setting::{Given, SETTINGS, Setting};
@@ -79,7 +79,7 @@ fn read(asked: Option<&Path>, cwd: &Path) -> Result<Option<Read>> {
     let Some(path) = file_path(asked, cwd) else {
         return Ok(None);
     };
-    let text = fs::read_to_string(&path)
+    let text = text::read(&path)
         .context("reading the configuration")
         .map_err(|error| {
             let message = format!("{error:#}");

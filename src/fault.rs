@@ -1,6 +1,7 @@
 //! What a failure means to the user: its cause (the exit code) and the next command to type.
 
 use std::fmt;
+use std::io::ErrorKind;
 
 /// Why the program could not do what was asked. Each cause has its own exit code, so that a script can tell a
 /// wrong configuration from a failed `make` without reading a message.
@@ -123,7 +124,22 @@ impl Fault {
 
     /// The exit code for `error`.
     pub fn exit_code(error: &anyhow::Error) -> u8 {
-        Self::of(error).map_or(Cause::Other, |fault| fault.cause).exit_code()
+        let known = Self::of(error).map(|fault| fault.cause);
+        known.unwrap_or_else(|| system(error).0).exit_code()
+    }
+
+    /// What the user may type next after `error`.
+    pub fn hint_of(error: &anyhow::Error) -> Option<String> {
+        match Self::of(error) {
+            Some(fault) => fault.hint.clone(),
+            None => system(error).1.map(str::to_owned),
+        }
+    }
+
+    /// What the operating system said of a file that `error` is about.
+    pub fn system(error: &anyhow::Error) -> Option<ErrorKind> {
+        let mut causes = error.chain();
+        causes.find_map(|cause| cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind))
     }
 }
 
@@ -134,6 +150,27 @@ impl fmt::Display for Fault {
 }
 
 impl std::error::Error for Fault {}
+
+/// What an error means of which only the operating system has said anything.
+fn system(error: &anyhow::Error) -> (Cause, Option<&'static str>) {
+    match Fault::system(error) {
+        Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => (
+            Cause::Space,
+            Some(
+                "`df -h` tells which disk is full, `provision cache ls` what is kept; `provision cache prune` removes what no machine needs",
+            ),
+        ),
+        Some(ErrorKind::ReadOnlyFilesystem) => (
+            Cause::Other,
+            Some("that disk may only be read: `PROVISION_CACHE_DIR` and `PROVISION_DATA_DIR` name other folders"),
+        ),
+        Some(ErrorKind::PermissionDenied | ErrorKind::NotADirectory) => (
+            Cause::Other,
+            Some("`ls -ld` tells whose it is; `PROVISION_CACHE_DIR` and `PROVISION_DATA_DIR` name folders of your own"),
+        ),
+        _ => (Cause::Other, None),
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -148,6 +185,19 @@ mod tests {
             .context(Fault::new(Cause::Network, "fetching").hint("try again"))
             .unwrap_err();
         assert_eq!(Fault::of(&context).unwrap().hint.as_deref(), Some("try again"));
+    }
+
+    #[test]
+    fn what_the_system_says_is_a_cause_where_nobody_says_more() {
+        let full = || anyhow::Error::new(std::io::Error::from(ErrorKind::StorageFull)).context("writing");
+        assert_eq!(Fault::exit_code(&full()), 12);
+        assert!(Fault::hint_of(&full()).unwrap().contains("cache prune"));
+        let known = full().context(Fault::new(Cause::Guest, "the guest"));
+        assert_eq!((Fault::exit_code(&known), Fault::hint_of(&known)), (7, None));
+        let closed = anyhow::Error::new(std::io::Error::from(ErrorKind::PermissionDenied));
+        assert_eq!(Fault::exit_code(&closed), 1);
+        assert!(Fault::hint_of(&closed).unwrap().contains("PROVISION_DATA_DIR"));
+        assert_eq!(Fault::hint_of(&anyhow::anyhow!("other")), None);
     }
 
     #[test]

@@ -16,6 +16,7 @@ use crate::fault::{Cause, Fault};
 use crate::identity::Identity;
 use crate::media::seed::SeedFile;
 use crate::media::{self, BootFiles, Release};
+use crate::text;
 #[cfg(test)]
 pub use debian::console_texts;
 
@@ -112,7 +113,10 @@ impl Definition {
         if let Some(file) = overrides.map(|dir| dir.join("vm").join(format!("{name}.toml")))
             && file.exists()
         {
-            let text = fs::read_to_string(&file)?;
+            let text = text::read(&file).with_context(|| {
+                Fault::new(Cause::Config, format!("reading the guest definition {name}"))
+                    .hint("move the file away, or choose another with `--guest`; `provision guests` lists them")
+            })?;
             // A copy of what comes with the program, as in the program's own sources, changes nothing.
             if embedded(name) != Some(&text) {
                 let definition = Self::parse(&text, &file.display().to_string())?;

@@ -32,6 +32,7 @@ mod project;
 mod report;
 mod ssh;
 mod stage;
+mod text;
 mod timing;
 mod verify;
 mod wait;

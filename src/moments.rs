@@ -296,8 +296,10 @@ fn random_id() -> String {
 pub fn keep(instance: &Instance, record: &Record, name: &SnapshotName, memory: bool) -> Result<Kept> {
     if home(instance).join(name.as_str()).exists() {
         bail!(
-            Fault::new(Cause::Usage, format!("there is a snapshot {name} already"))
-                .hint(format!("choose another name, or `provision snapshot rm {name}` first"))
+            Fault::new(Cause::Usage, format!("there is a snapshot {name} already")).hint(format!(
+                "choose another name, or `provision snapshot rm {name} --name {}` first",
+                instance.name
+            ))
         );
     }
     require_whole(instance, record)?;

@@ -28,6 +28,7 @@ use crate::key::{Inputs, digest};
 use crate::media::{self, Pinned};
 use crate::plan::Plan;
 use crate::plan::making::LOCKED;
+use crate::text;
 use diff::Difference;
 pub use file::File;
 
@@ -47,7 +48,7 @@ impl Lock {
     /// # Errors
     /// A [`Cause::Config`] fault when there is none, or it cannot be understood.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = match std::fs::read_to_string(path) {
+        let text = match text::read(path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let message = format!("there is no {}", path.display());
                 bail!(

@@ -97,7 +97,7 @@ impl Tree {
                 let mut content = Vec::new();
                 open(source, *stamp)?
                     .read_to_end(&mut content)
-                    .context("reading the project")?;
+                    .with_context(unreadable)?;
                 found.extend(String::from_utf8(content));
             }
         }
@@ -137,7 +137,7 @@ impl Entry {
                 let mut file = open(source, *stamp)?;
                 loop {
                     cancel.check()?;
-                    let count = file.read(buffer).context("reading the project")?;
+                    let count = file.read(buffer).with_context(unreadable)?;
                     if count == 0 {
                         break;
                     }
@@ -149,9 +149,16 @@ impl Entry {
     }
 }
 
+/// What is said of what cannot be read.
+fn unreadable() -> Fault {
+    Fault::new(Cause::Config, "reading the project").hint(
+        "whoever runs `provision` must be able to read all that it sends; what a .provisionignore lists is not sent",
+    )
+}
+
 /// Opens a file that must be as it was when the tree was collected.
 fn open(source: &Path, stamp: Stamp) -> Result<fs::File> {
-    let file = fs::File::open(source).context("reading the project")?;
+    let file = fs::File::open(source).with_context(unreadable)?;
     check_unchanged(source, &file, stamp)?;
     Ok(file)
 }

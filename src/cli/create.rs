@@ -48,6 +48,7 @@ impl Args {
         let config = app.config(&self.settings)?;
         let lock = self.locked.then(|| app.lock(&self.settings)).transpose()?;
         Definition::find(&config.guest, config.overrides.as_deref())?.docker_source(&config.docker)?;
+        super::watched::require_two_files(&app.cwd, self.junit.as_deref(), self.trace.as_deref())?;
         if let Some(file) = &self.trace {
             Trace::place(&app.cwd.join(file))?;
         }

@@ -1,5 +1,6 @@
 //! `provision list`
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use anyhow::Result;
@@ -7,6 +8,7 @@ use serde::Serialize;
 
 use super::App;
 use super::status::Shown;
+use crate::fault::Fault;
 use crate::instance::Instance;
 use crate::report::{self, Output, Paint};
 
@@ -77,10 +79,18 @@ impl Args {
                 Ok(None) => {}
                 Ok(Some(record)) => listed.push(Line::Known(Box::new(Shown::new(&instance, record)))),
                 Err(error) => {
-                    app.events.warn(format!("{error:#}; `provision destroy` removes it"));
+                    // One of somebody else may be sound.
+                    let is_closed = Fault::system(&error) == Some(ErrorKind::PermissionDenied);
+                    let state = if is_closed {
+                        app.events.warn(format!("{error:#}"));
+                        "closed"
+                    } else {
+                        app.events.warn(format!("{error:#}; `provision destroy` removes it"));
+                        "damaged"
+                    };
                     listed.push(Line::Damaged(Damaged {
                         name: instance.name.to_string(),
-                        state: "damaged",
+                        state,
                         folder: instance.dir().to_owned(),
                     }));
                 }

@@ -57,6 +57,7 @@ impl Args {
         let config = app.config(&self.settings)?;
         let lock = self.locked.then(|| app.lock(&self.settings)).transpose()?;
         Definition::find(&config.guest, config.overrides.as_deref())?.docker_source(&config.docker)?;
+        super::watched::require_two_files(&app.cwd, self.junit.as_deref(), self.trace.as_deref())?;
         app.recorded(&config, self.offline, self.trace.as_deref(), |host, recorder| {
             pipeline::create(&Creation {
                 config: &config,

@@ -1,6 +1,7 @@
 //! One thing that is wrong with the configuration, and all of them as one fault.
 
 use std::fmt;
+use std::path::Path;
 
 use crate::fault::{Cause, Fault};
 
@@ -85,6 +86,16 @@ impl fmt::Display for Problem {
     }
 }
 
+/// What is said of a file or folder that is not there, or is something else.
+pub fn missing(kind: &str, path: &Path) -> String {
+    let shown = path.display();
+    match path.try_exists() {
+        Ok(true) => format!("{shown} is no {kind}"),
+        Ok(false) => format!("there is no {kind} {shown}"),
+        Err(error) => format!("{shown} cannot be looked at: {error}"),
+    }
+}
+
 /// All `problems` as one fault: a line each, in the order of the file.
 pub fn fault(mut problems: Vec<Problem>) -> Fault {
     problems.sort_by_key(|problem| problem.place.order());
@@ -94,6 +105,10 @@ pub fn fault(mut problems: Vec<Problem>) -> Fault {
         _ => format!("the configuration has {} errors\n{}", lines.len(), lines.join("\n")),
     };
     let mut fault = Fault::new(Cause::Config, message);
-    fault.hint = problems.iter().find_map(|p| p.hint).map(str::to_owned);
+    let own = problems.iter().find_map(|problem| problem.hint);
+    fault.hint = Some(
+        own.unwrap_or("`provision help create` tells what each setting may be")
+            .to_owned(),
+    );
     fault
 }

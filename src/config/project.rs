@@ -9,7 +9,10 @@ const MAKEFILES: [&str; 3] = ["GNUmakefile", "makefile", "Makefile"];
 pub fn lacks(dir: &Path) -> Option<String> {
     let shown = dir.display();
     if !dir.is_dir() {
-        return Some(format!("there is no folder {shown}"));
+        return Some(super::problem::missing("folder", dir));
+    }
+    if let Err(error) = std::fs::read_dir(dir) {
+        return Some(format!("{shown} cannot be read: {error}"));
     }
     let makefile = MAKEFILES.iter().any(|name| dir.join(name).is_file());
     let srcs = dir.join("srcs").is_dir();

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::problem::{Place, Problem};
+use super::problem::{self, Place, Problem};
 use super::setting::{Given, Setting};
 use super::types::{Config, Docker, Hardware, IsoChoice, Location, Login, MachineName, Network, Ports, Project, Proxy};
 use super::{project, value};
@@ -72,7 +72,7 @@ impl Resolver<'_> {
             ports,
             docker,
             network,
-            overrides: self.around.file_dir.clone(),
+            overrides: Some(self.around.file_dir.as_ref().unwrap_or(&self.around.cwd).clone()),
         })
     }
 
@@ -255,7 +255,7 @@ impl Resolver<'_> {
     fn existing(&mut self, setting: Setting, is: impl Fn(&Path) -> bool, kind: &str) -> Option<PathBuf> {
         let (_, path) = self.path(setting)?;
         if !is(&path) {
-            self.note(setting, format!("there is no {kind} {}", path.display()));
+            self.note(setting, problem::missing(kind, &path));
         }
         Some(path)
     }

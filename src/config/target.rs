@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::file::File;
-use super::problem::Place;
+use super::problem::{self, Place};
 use super::setting::{Given, Setting};
 use super::types::{Login, MachineName};
 use crate::fault::{Cause, Fault};
@@ -41,12 +41,24 @@ fn login_of_environment() -> Option<Given> {
     })
 }
 
+/// What is wrong with a file that may name a machine, and cannot be understood as far as that.
+fn unclear(file: &File) -> Option<Fault> {
+    let is_named = file.values.iter().any(|given| given.setting == Setting::Name);
+    let problems = file.problems.clone();
+    let is_unclear = !is_named && !problems.is_empty();
+    is_unclear.then(|| problem::fault(problems).hint("mend the file, or say which machine with `--name NAME`"))
+}
+
 fn choose(
     file: &File,
     variable: Option<Given>,
     user: Option<&Login>,
     existing: &[MachineName],
 ) -> Result<MachineName, Fault> {
+    // A misspelt name would leave another machine as the one that is meant.
+    if let Some(fault) = unclear(file) {
+        return Err(fault);
+    }
     let of_file = |setting| file.values.iter().find(|given| given.setting == setting).cloned();
     // As `create` does: a name, wherever it is given, counts more than a login.
     if let Some(given) = of_file(Setting::Name).or(variable).or_else(|| of_file(Setting::Login)) {
@@ -93,6 +105,19 @@ mod tests {
         assert_eq!(chosen("name = \"n\"\nlogin = \"l\"", &["a", "b"]), Ok(name("n")));
         assert_eq!(chosen("login = \"l\"", &["a"]), Ok(name("l")));
         assert_eq!(chosen("", &["a"]), Ok(name("a")));
+        for wrong in [
+            "nmae = \"n\"",
+            "name = \"n\"\n[machine\n",
+            "name = \"n",
+            "login = \"l\"\nnmae = \"n\"",
+            "name = 1",
+        ] {
+            let fault = chosen(wrong, &["a"]).unwrap_err();
+            assert_eq!(fault.cause, Cause::Config, "{wrong}");
+            assert!(fault.message.contains("f:") && fault.hint.is_some(), "{fault:?}");
+        }
+        // What is wrong elsewhere leaves no doubt.
+        assert_eq!(chosen("name = \"n\"\ncolour = 1", &["a"]), Ok(name("n")));
         assert_eq!(chosen("", &["a", "me"]), Ok(name("me")));
         assert_eq!(chosen("", &["a", "b"]).unwrap_err().cause, Cause::Usage);
         let none = chosen("", &[]).unwrap_err();

@@ -33,7 +33,7 @@ const LOGS: [&str; 7] = [
 /// When the folder or a file cannot be written.
 pub fn bundle(instance: &Instance, stage: Stage, work: &Path, plan: &str, error: &anyhow::Error) -> Result<PathBuf> {
     let time = jiff::Zoned::now().strftime("%Y%m%d-%H%M%S").to_string();
-    let dir = instance.dir().join(format!("failure-{time}"));
+    let dir = new_folder(instance.dir(), &format!("failure-{time}"))?;
     copy_logs(work, &dir)?;
     let machine = match stage {
         Stage::Verify => instance.home(),
@@ -48,6 +48,23 @@ pub fn bundle(instance: &Instance, stage: Stage, work: &Path, plan: &str, error:
     fs::write(dir.join("error.txt"), text)?;
     fs::write(dir.join("plan.json"), plan)?;
     fs::write(dir.join("versions.txt"), versions(work))?;
+    Ok(dir)
+}
+
+/// Makes a folder of that name; two may fail in one second.
+fn new_folder(folder: &Path, name: &str) -> Result<PathBuf> {
+    fs::create_dir_all(folder)?;
+    let mut dir = folder.join(name);
+    for number in 2.. {
+        match fs::create_dir(&dir) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            made => {
+                made?;
+                break;
+            }
+        }
+        dir = folder.join(format!("{name}-{number}"));
+    }
     Ok(dir)
 }
 

@@ -4,17 +4,18 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context as _, Result, bail};
 use fs_err as fs;
 use ignore::WalkBuilder;
 use ignore::gitignore::GitignoreBuilder;
 
-use super::{Entry, Kind, Stamp, Tree, own};
+use super::{Entry, Kind, Stamp, Tree, own, unreadable};
 use crate::config::{FILE_NAME, Project};
 use crate::export;
 use crate::fault::{Cause, Fault};
-use crate::pins;
+use crate::{pins, text};
 
 /// Lists what is not sent, in any folder of the project.
 const IGNORE_FILE: &str = ".provisionignore";
@@ -69,6 +70,10 @@ pub fn sends(dir: &Path, path: &Path) -> bool {
 
 fn walk_project(dir: &Path) -> Result<BTreeMap<PathBuf, Entry>> {
     let mut entries = BTreeMap::new();
+    require_sound_list(dir)?;
+    // Whoever walks reads a folder's list before it tells of the folder.
+    let wrong = Arc::new(Mutex::new(None));
+    let found_wrong = Arc::clone(&wrong);
     let own_files = [FILE_NAME, pins::FILE_NAME, IGNORE_FILE].map(|name| dir.join(name));
     let walk = WalkBuilder::new(dir)
         .standard_filters(false)
@@ -77,22 +82,35 @@ fn walk_project(dir: &Path) -> Result<BTreeMap<PathBuf, Entry>> {
             // Not in submodules either, where it may be a file.
             let is_own = own_files.iter().any(|own| own == found.path()) || export::is_partial(found.path());
             let is_file = found.file_type().is_some_and(|kind| kind.is_file());
-            found.file_name() != OsStr::new(".git") && !is_own && !(is_file && own::is_record(found.path()))
+            let goes = found.file_name() != OsStr::new(".git") && !is_own && !(is_file && own::is_record(found.path()));
+            let is_folder = found.file_type().is_some_and(|kind| kind.is_dir());
+            if goes
+                && is_folder
+                && let Err(error) = require_sound_list(found.path())
+            {
+                lock(&found_wrong).get_or_insert(error);
+                return false;
+            }
+            goes
         })
         .build();
     for found in walk {
-        let found = found.with_context(|| format!("reading the project in {}", dir.display()))?;
+        let found = found.with_context(unreadable)?;
         if let Some(error) = found.error() {
             bail!(Fault::new(Cause::Config, format!("{IGNORE_FILE} is wrong: {error}")));
-        }
-        if found.file_type().is_some_and(|kind| kind.is_dir()) {
-            require_sound_list(found.path())?;
         }
         if let Some(path) = below(dir, found.path()) {
             entries.insert(path.to_owned(), entry(found.path(), false)?);
         }
     }
-    Ok(entries)
+    match lock(&wrong).take() {
+        Some(error) => Err(error),
+        None => Ok(entries),
+    }
+}
+
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Refuses a folder whose list of what is not sent cannot be read or understood: whoever walks through it would pass over the
@@ -103,11 +121,14 @@ fn require_sound_list(folder: &Path) -> Result<()> {
         Fault::new(Cause::Config, format!("{} cannot be understood: {why}", file.display()))
             .hint("it lists what is not sent, in the syntax of gitignore(5)")
     };
-    let bytes = match std::fs::read(&file) {
+    fs::read_dir(folder).with_context(unreadable)?;
+    let text = match text::read(&file) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        bytes => bytes.map_err(|error| wrong(error.to_string()))?,
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            return Err(error).with_context(unreadable);
+        }
+        text => text.map_err(|error| wrong(error.to_string()))?,
     };
-    let text = String::from_utf8(bytes).map_err(|_| wrong("it is no UTF-8".to_owned()))?;
     let mut builder = GitignoreBuilder::new(folder);
     for (line, number) in text.lines().zip(1_u32..) {
         builder
@@ -121,7 +142,7 @@ fn require_sound_list(folder: &Path) -> Result<()> {
 fn walk_secrets(dir: &Path) -> Result<BTreeMap<PathBuf, Entry>> {
     let mut entries = BTreeMap::new();
     for found in WalkBuilder::new(dir).standard_filters(false).follow_links(true).build() {
-        let found = found.with_context(|| format!("reading the secrets in {}", dir.display()))?;
+        let found = found.with_context(unreadable)?;
         let path = below(dir, found.path()).map_or_else(|| SECRETS.into(), |inner| Path::new(SECRETS).join(inner));
         let entry = entry(found.path(), true)?;
         // Nobody but the user gets into the folder. The files in it stay readable, since compose mounts them one by
@@ -148,7 +169,7 @@ fn entry(path: &Path, follow: bool) -> Result<Entry> {
     } else {
         fs::symlink_metadata(path)
     };
-    let data = data.context("reading the project")?;
+    let data = data.with_context(unreadable)?;
     let kind = if data.is_dir() {
         Kind::Folder
     } else if data.is_file() {

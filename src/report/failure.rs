@@ -34,7 +34,7 @@ impl Failure {
         Self {
             message: lines.next().unwrap_or_else(|| "unknown error".to_owned()),
             causes: lines.collect(),
-            hint: Fault::of(error).and_then(|fault| fault.hint.clone()),
+            hint: Fault::hint_of(error),
             exit_code: Fault::exit_code(error),
         }
     }

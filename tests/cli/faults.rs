@@ -419,3 +419,74 @@ fn a_plan_needs_no_network_and_changes_nothing() {
     );
     assert!(!place.0.path().join("data").exists());
 }
+
+#[test]
+fn a_misspelt_name_makes_no_other_machine_the_one_that_is_meant() {
+    let place = Place::new();
+    machine(&place, "other");
+    let there = || place.0.path().join("data/machines/other/machine.json").exists();
+    for wrong in [
+        "nmae = \"mine\"\n",
+        "name = \"mine\"\n[machine\n",
+        "name = \"mine\n",
+        "login = \"other\"\nnmae = \"mine\"\n",
+    ] {
+        fs::write(place.project().join("provision.toml"), wrong).unwrap();
+        for command in [&["destroy", "--yes"][..], &["status"], &["stop"], &["rebuild"]] {
+            refused(&place.run(command), 3, &["provision.toml:", "hint:"]);
+        }
+        assert!(there(), "{wrong}");
+    }
+    // Whoever says which gets that one.
+    let gone = place.run(&["destroy", "--yes", "--name", "other"]);
+    assert!(
+        gone.status.success() && !there(),
+        "{}",
+        String::from_utf8_lossy(&gone.stderr)
+    );
+}
+
+#[test]
+fn what_ends_never_is_not_read() {
+    let place = Place::new();
+    fs::create_dir(place.project().join("vm")).unwrap();
+    let files = [
+        ("provision.toml", &["plan", "--login", "jdoe"][..]),
+        (".provisionignore", &["plan", "--login", "jdoe"]),
+        ("srcs/.provisionignore", &["plan", "--login", "jdoe"]),
+        ("provision.lock", &["create", "--locked", "--login", "jdoe"]),
+        ("vm/own.toml", &["plan", "--login", "jdoe", "--guest", "own"]),
+    ];
+    for (name, command) in files {
+        let file = place.project().join(name);
+        assert!(Command::new("mkfifo").arg(&file).status().unwrap().success());
+        refused(&place.run(command), 3, &[name, "is no plain file", "hint:"]);
+        fs::remove_file(&file).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", &file).unwrap();
+        refused(&place.run(command), 3, &[name, "is no plain file"]);
+        fs::remove_file(&file).unwrap();
+    }
+}
+
+#[test]
+fn one_file_is_not_two_records() {
+    let place = Place::new();
+    let args = [
+        "create",
+        "--login",
+        "jdoe",
+        "--offline",
+        "--junit",
+        "out.xml",
+        "--trace",
+        "./out.xml",
+    ];
+    refused(&place.run(&args), 2, &["out.xml", "hint:"]);
+}
+
+#[test]
+fn what_is_there_but_something_else_is_told_so() {
+    let place = Place::new();
+    let args = ["plan", "--login", "jdoe", "--project", "Makefile", "--env", "srcs"];
+    refused(&place.run(&args), 3, &["Makefile is no folder", "srcs is no file"]);
+}
