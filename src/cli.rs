@@ -205,7 +205,7 @@ pub enum Command {
     Destroy(destroy::Args),
     /// Check this host: packages, accelerator, disk space, ports
     ///
-    /// Tells of each finding what mends it. With --json the result has `ok` (whether `create` can work here, as the exit
+    /// Tells of each finding what mends it. With --json the result has `ok` (whether QEMU's programs and `ssh` are there, as the exit
     /// code tells), and each finding `state` and, where there is something to mend, `hint`.
     Doctor(doctor::Args),
     /// Find and remove what interrupted runs left

@@ -81,10 +81,11 @@ impl Search<'_> {
 
 /// The entries of a folder; none where there is no such folder.
 fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
-    if !folder.is_dir() {
-        return Ok(Vec::new());
-    }
-    let entries = fs_err::read_dir(folder)?.map(|entry| Ok(entry?.path()));
+    let entries = match fs_err::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        // What cannot be looked into is not empty.
+        entries => entries?.map(|entry| Ok(entry?.path())),
+    };
     let mut entries: Vec<PathBuf> = entries.collect::<Result<_>>()?;
     entries.sort();
     Ok(entries)

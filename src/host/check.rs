@@ -89,7 +89,17 @@ pub enum State {
     },
 }
 
+/// What helps where a program wants the user's name.
+pub const NAMELESS: &str =
+    "give this user's number a name: a line in /etc/passwd, in a container by `--user` with a name that the image has";
+
 impl Finding {
+    /// Whether it fails since the user's number has no name, as in a container that was started with a number alone.
+    pub fn is_for_a_name(&self) -> bool {
+        // OpenSSH's words, which are not translated.
+        matches!(&self.state, State::Broken { message, .. } if message.contains("No user exists for uid"))
+    }
+
     /// Whether it serves.
     pub const fn is_present(&self) -> bool {
         matches!(self.state, State::Present { .. })

@@ -4,13 +4,14 @@ mod rows;
 #[cfg(test)]
 mod tests;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use rustix::fs::Access;
 use serde::Serialize;
 
 use super::acceleration::Diagnosis;
-use super::check::{Finding, findings};
+use super::check::{Finding, NAMELESS, findings};
 use super::{disk, ports};
 use crate::cancel::Cancel;
 
@@ -49,6 +50,8 @@ pub enum Amount {
     Enough,
     /// It may not have.
     Little,
+    /// Nobody like this user can write there.
+    Closed,
 }
 
 /// The usual ports.
@@ -118,8 +121,7 @@ impl VirtualBoxReport {
 /// Whether KVM holds the processor's virtualisation from when its module is loaded, as it does since Linux 6.12 unless told
 /// otherwise, by what `/sys/module` shows of it. `VirtualBox`, which has it from nobody, cannot run a machine then.
 pub fn kvm_holds() -> bool {
-    let of_processor =
-        ["/sys/module/kvm_intel", "/sys/module/kvm_amd"].map(|module| std::path::Path::new(module).exists());
+    let of_processor = ["/sys/module/kvm_intel", "/sys/module/kvm_amd"].map(|module| Path::new(module).exists());
     let at_load = std::fs::read_to_string("/sys/module/kvm/parameters/enable_virt_at_load");
     of_processor.contains(&true) && at_load.is_ok_and(|value| value.trim() == "Y")
 }
@@ -155,12 +157,27 @@ pub fn examine(
 }
 
 fn program(found: Finding) -> Told<Finding> {
-    let hint = (!found.is_present()).then_some("`provision doctor --install-missing`");
+    let hint = match &found {
+        found if found.is_present() => None,
+        found if found.is_for_a_name() => Some(NAMELESS),
+        _ => Some("`provision doctor --install-missing`"),
+    };
     Told { found, hint }
+}
+
+/// Whether this user can make the folder `path`, or write in it if it is there.
+fn may_be_written(path: &Path) -> bool {
+    let there = path.ancestors().find(|above| std::fs::symlink_metadata(above).is_ok());
+    let wanted = Access::WRITE_OK | Access::EXEC_OK;
+    there.is_some_and(|there| there.is_dir() && rustix::fs::access(there, wanted).is_ok())
 }
 
 fn room(holds: &'static str, path: PathBuf, free_bytes: u64) -> Told<Room> {
     let (state, hint) = match free_bytes {
+        _ if !may_be_written(&path) => (
+            Amount::Closed,
+            Some("`ls -ld` tells whose it is; `PROVISION_CACHE_DIR` and `PROVISION_DATA_DIR` name folders of your own"),
+        ),
         0..ROOM => (
             Amount::Little,
             Some("`provision cache prune` deletes what no machine uses"),

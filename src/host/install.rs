@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use tempfile::NamedTempFile;
 
-use super::check::{Finding, findings};
+use super::check::{Finding, NAMELESS, findings};
 use super::manager::{Manager, Remedy};
 use super::os::Os;
 use crate::cancel::Cancel;
@@ -32,6 +32,9 @@ pub fn require(cancel: &Cancel) -> Result<()> {
     let missing = missing(cancel)?;
     if missing.is_empty() {
         return Ok(());
+    }
+    if missing.iter().all(Finding::is_for_a_name) {
+        return Err(Fault::new(Cause::HostMissing, lacks(&missing)).hint(NAMELESS).into());
     }
     let Some(remedy) = remedy(&missing, cancel)? else {
         return Err(no_manager(&missing).into());

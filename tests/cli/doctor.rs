@@ -176,3 +176,68 @@ fn a_host_without_qemu_is_not_sound() {
         assert!(program["hint"].as_str().unwrap().contains("--install-missing"));
     }
 }
+
+#[test]
+fn folders_in_which_nothing_can_be_written_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    let output = Command::new(program())
+        .args(["--json", "doctor"])
+        .env("PROVISION_CACHE_DIR", file.join("cache"))
+        .env("PROVISION_DATA_DIR", folder.path().join("data"))
+        .output()
+        .unwrap();
+    let said = result(&output);
+    let rooms = said["room"].as_array().unwrap();
+    let of = |holds: &str| rooms.iter().find(|room| room["holds"] == holds).unwrap();
+    assert_eq!(of("cache")["state"], "closed", "{said}");
+    assert!(
+        of("cache")["hint"].as_str().unwrap().contains("PROVISION_CACHE_DIR"),
+        "{said}"
+    );
+    assert_ne!(of("machines")["state"], "closed", "{said}");
+}
+
+#[test]
+fn a_user_without_a_name_is_told_so() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("SKIPPED: only root can become a user without a name");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("provision");
+    copy_program(&program(), &copy);
+    let run = |args: &[&str]| {
+        Command::new("setpriv")
+            .args(["--reuid", "12345", "--regid", "12345", "--clear-groups"])
+            .arg(&copy)
+            .args(args)
+            .env("PROVISION_CACHE_DIR", folder.path().join("cache"))
+            .env("PROVISION_DATA_DIR", folder.path().join("data"))
+            .output()
+            .unwrap()
+    };
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let said = run(&["doctor"]);
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(
+        said.contains("No user exists for uid 12345") && said.contains("/etc/passwd"),
+        "{said}"
+    );
+}
+
+#[test]
+fn what_gc_cannot_look_into_is_not_empty() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    let output = Command::new(program())
+        .arg("gc")
+        .env("PROVISION_CACHE_DIR", folder.path().join("cache"))
+        .env("PROVISION_DATA_DIR", &file)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains("hint:"), "{said}");
+}

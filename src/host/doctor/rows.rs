@@ -2,7 +2,7 @@
 
 use bytesize::ByteSize;
 
-use super::{Examination, Port, Room, Told, VirtualBoxReport};
+use super::{Amount, Examination, Port, Room, Told, VirtualBoxReport};
 use crate::host::acceleration::Diagnosis;
 use crate::host::check::Finding;
 use crate::report::{Output, Paint};
@@ -117,7 +117,10 @@ fn room(told: &Told<Room>) -> Row<'_> {
     Row {
         mark: Mark::of(told.hint),
         name: told.found.holds.to_owned(),
-        words: format!("{free} free in {}", told.found.path.display()),
+        words: match told.found.state {
+            Amount::Closed => format!("nothing can be written in {}", told.found.path.display()),
+            Amount::Enough | Amount::Little => format!("{free} free in {}", told.found.path.display()),
+        },
         hint: told.hint,
     }
 }

@@ -99,9 +99,22 @@ while [ -n "$(services)" ]; do kill $(services); sleep 0.05; done 2> /dev/null
         (vbox.unwrap(), ended)
     }
 
+    /// Stops a service that answers: on a busy host it may have ended before one gets to it, five seconds after its client.
+    fn stop_service(&self) {
+        Wait::new("a service to stop", Duration::from_secs(120))
+            .until(|| {
+                self.vbox.unstoppable().ask(vec!["list".into(), "vms".into()])?;
+                for pid in services(&self.id) {
+                    let _ = rustix::process::kill_process(pid, Signal::STOP);
+                }
+                Ok((!services(&self.id).is_empty()).then_some(()))
+            })
+            .unwrap();
+    }
+
     /// Does something while the service stands still.
     pub(crate) fn while_stopped<T>(&self, job: impl FnOnce() -> T) -> T {
-        signal(&self.id, Signal::STOP);
+        self.stop_service();
         let done = job();
         signal(&self.id, Signal::CONT);
         done
@@ -110,7 +123,7 @@ while [ -n "$(services)" ]; do kill $(services); sleep 0.05; done 2> /dev/null
     /// Does something while the service stands still for a time.
     pub(crate) fn stopped_for<T: Send>(&self, time: Duration, job: impl FnOnce() -> T + Send) -> T {
         std::thread::scope(|scope| {
-            signal(&self.id, Signal::STOP);
+            self.stop_service();
             let job = scope.spawn(job);
             std::thread::sleep(time);
             signal(&self.id, Signal::CONT);
