@@ -81,6 +81,10 @@ impl Cause {
     }
 }
 
+/// What helps where a folder of this program's is somebody else's, or none.
+pub const NOT_YOURS: &str =
+    "`ls -ld` tells whose it is; `PROVISION_CACHE_DIR` and `PROVISION_DATA_DIR` name folders of your own";
+
 /// An error on which code decides (by its [`Cause`]) and that may tell the user what to do next.
 ///
 /// It is used as a root error or as an [`anyhow`] context; [`Fault::of`] finds it in either place.
@@ -164,10 +168,7 @@ fn system(error: &anyhow::Error) -> (Cause, Option<&'static str>) {
             Cause::Other,
             Some("that disk may only be read: `PROVISION_CACHE_DIR` and `PROVISION_DATA_DIR` name other folders"),
         ),
-        Some(ErrorKind::PermissionDenied | ErrorKind::NotADirectory) => (
-            Cause::Other,
-            Some("`ls -ld` tells whose it is; `PROVISION_CACHE_DIR` and `PROVISION_DATA_DIR` name folders of your own"),
-        ),
+        Some(ErrorKind::PermissionDenied | ErrorKind::NotADirectory) => (Cause::Other, Some(NOT_YOURS)),
         _ => (Cause::Other, None),
     }
 }

@@ -14,6 +14,7 @@ use super::acceleration::Diagnosis;
 use super::check::{Finding, NAMELESS, findings};
 use super::{disk, ports};
 use crate::cancel::Cancel;
+use crate::fault::NOT_YOURS;
 
 /// What a machine's disk and its checkpoints take in all, in bytes: below this `create` may fail.
 const ROOM: u64 = 12 << 30;
@@ -174,10 +175,7 @@ fn may_be_written(path: &Path) -> bool {
 
 fn room(holds: &'static str, path: PathBuf, free_bytes: u64) -> Told<Room> {
     let (state, hint) = match free_bytes {
-        _ if !may_be_written(&path) => (
-            Amount::Closed,
-            Some("`ls -ld` tells whose it is; `PROVISION_CACHE_DIR` and `PROVISION_DATA_DIR` name folders of your own"),
-        ),
+        _ if !may_be_written(&path) => (Amount::Closed, Some(NOT_YOURS)),
         0..ROOM => (
             Amount::Little,
             Some("`provision cache prune` deletes what no machine uses"),

@@ -210,7 +210,7 @@ pub struct Foreseen {
     pub plan: Plan,
     /// Whether the ISO is on this host.
     pub has_iso: bool,
-    /// Whether it is looked at, if it is there, though nothing may read it.
+    /// Whether it is there and looked at though nothing may read it.
     pub looks_at_iso: bool,
 }
 

@@ -50,10 +50,8 @@ impl Run<'_> {
         }
         let request = parts.request(config, self.creation.refresh, self.creation.is_offline(), pinned);
         let locked = self.creation.lock.as_ref().and_then(Lock::released_iso);
-        let is_here = |known: &Known| known.path.is_some();
         if locked.is_none()
-            && media::cached(&request, &paths.isos())?
-                .is_some_and(|known| is_here(&known) && is_looked_at(&request, &known))
+            && media::cached(&request, &paths.isos())?.is_some_and(|known| is_looked_at(&request, &known))
         {
             return Ok(None);
         }
@@ -61,7 +59,7 @@ impl Run<'_> {
             // Whoever gets it says what is wrong.
             return Ok(None);
         };
-        if is_here(&known) && is_looked_at(&request, &known) {
+        if is_looked_at(&request, &known) {
             return Ok(None);
         }
         let makings = self.creation.makings(&self.store, &self.record);
@@ -98,11 +96,11 @@ impl Run<'_> {
     }
 }
 
-/// Whether a run looks at an ISO that is on this host, though nothing may read it: a file of the user's own can be another
-/// than it was, and of a release there may be a newer one.
+/// Whether a run looks at an ISO though nothing may read it, if it is on this host: a file of the user's own can be another than
+/// it was, and of a release there may be a newer one.
 pub(super) fn is_looked_at(request: &Request<'_>, known: &Known) -> bool {
     let is_own = request
         .choice
         .is_some_and(|choice| matches!(choice.location, Location::File(_)));
-    is_own || !known.fresh
+    known.path.is_some() && (is_own || !known.fresh)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::mpsc;
 
 use anyhow::{Context as _, Result, bail};
 use fs_err as fs;
@@ -72,8 +72,7 @@ fn walk_project(dir: &Path) -> Result<BTreeMap<PathBuf, Entry>> {
     let mut entries = BTreeMap::new();
     require_sound_list(dir)?;
     // Whoever walks reads a folder's list before it tells of the folder.
-    let wrong = Arc::new(Mutex::new(None));
-    let found_wrong = Arc::clone(&wrong);
+    let (tell, wrong) = mpsc::channel();
     let own_files = [FILE_NAME, pins::FILE_NAME, IGNORE_FILE].map(|name| dir.join(name));
     let walk = WalkBuilder::new(dir)
         .standard_filters(false)
@@ -88,7 +87,7 @@ fn walk_project(dir: &Path) -> Result<BTreeMap<PathBuf, Entry>> {
                 && is_folder
                 && let Err(error) = require_sound_list(found.path())
             {
-                lock(&found_wrong).get_or_insert(error);
+                let _ = tell.send(error);
                 return false;
             }
             goes
@@ -103,14 +102,7 @@ fn walk_project(dir: &Path) -> Result<BTreeMap<PathBuf, Entry>> {
             entries.insert(path.to_owned(), entry(found.path(), false)?);
         }
     }
-    match lock(&wrong).take() {
-        Some(error) => Err(error),
-        None => Ok(entries),
-    }
-}
-
-fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
+    wrong.try_recv().map_or(Ok(entries), Err)
 }
 
 /// Refuses a folder whose list of what is not sent cannot be read or understood: whoever walks through it would pass over the

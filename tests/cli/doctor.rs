@@ -226,18 +226,3 @@ fn a_user_without_a_name_is_told_so() {
         "{said}"
     );
 }
-
-#[test]
-fn what_gc_cannot_look_into_is_not_empty() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("file");
-    fs::write(&file, "").unwrap();
-    let output = Command::new(program())
-        .arg("gc")
-        .env("PROVISION_CACHE_DIR", folder.path().join("cache"))
-        .env("PROVISION_DATA_DIR", &file)
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(!output.status.success() && said.contains("hint:"), "{said}");
-}

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::place::Place;
-use super::support::{alive, eventually, tree};
+use super::support::{alive, eventually, program, tree};
 
 /// A kernel that QEMU boots, which then does nothing for ever: two sectors by the x86 boot protocol (`HdrS`).
 fn kernel() -> Vec<u8> {
@@ -248,4 +248,19 @@ fn half_made_things_go() {
         folders.map(|folder| place.path(folder)).iter().collect::<Vec<_>>()
     );
     assert!(whole.keys().all(|path| after.contains_key(path)));
+}
+
+#[test]
+fn what_gc_cannot_look_into_is_not_empty() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    let output = Command::new(program())
+        .arg("gc")
+        .env("PROVISION_CACHE_DIR", folder.path().join("cache"))
+        .env("PROVISION_DATA_DIR", &file)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains("hint:"), "{said}");
 }

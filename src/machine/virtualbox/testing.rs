@@ -104,10 +104,7 @@ while [ -n "$(services)" ]; do kill $(services); sleep 0.05; done 2> /dev/null
         Wait::new("a service to stop", Duration::from_secs(120))
             .until(|| {
                 self.vbox.unstoppable().ask(vec!["list".into(), "vms".into()])?;
-                for pid in services(&self.id) {
-                    let _ = rustix::process::kill_process(pid, Signal::STOP);
-                }
-                Ok((!services(&self.id).is_empty()).then_some(()))
+                Ok(signal(&self.id, Signal::STOP).then_some(()))
             })
             .unwrap();
     }
@@ -116,7 +113,7 @@ while [ -n "$(services)" ]; do kill $(services); sleep 0.05; done 2> /dev/null
     pub(crate) fn while_stopped<T>(&self, job: impl FnOnce() -> T) -> T {
         self.stop_service();
         let done = job();
-        signal(&self.id, Signal::CONT);
+        assert!(signal(&self.id, Signal::CONT), "no service runs");
         done
     }
 
@@ -126,7 +123,7 @@ while [ -n "$(services)" ]; do kill $(services); sleep 0.05; done 2> /dev/null
             self.stop_service();
             let job = scope.spawn(job);
             std::thread::sleep(time);
-            signal(&self.id, Signal::CONT);
+            assert!(signal(&self.id, Signal::CONT), "no service runs");
             job.join().unwrap()
         })
     }
@@ -244,12 +241,13 @@ fn services(id: &str) -> Vec<Pid> {
     pids
 }
 
-fn signal(id: &str, signal: Signal) {
+/// Gives whether there is one that gets it.
+fn signal(id: &str, signal: Signal) -> bool {
     let services = services(id);
-    assert!(!services.is_empty(), "no service runs");
-    for pid in services {
-        let _ = rustix::process::kill_process(pid, signal);
+    for pid in &services {
+        let _ = rustix::process::kill_process(*pid, signal);
     }
+    !services.is_empty()
 }
 
 /// Ends the services of this name as the host's end of session would: they write what they have to.

@@ -203,13 +203,19 @@ fn a_cache_that_was_moved_is_found_again() {
     assert_eq!(world.known(), before);
 }
 
-#[test]
-fn one_that_was_taken_from_the_list_comes_back_for_good() {
-    let world = World::new();
+/// A checkpoint, and a machine on it with its identifier.
+fn on_a_checkpoint(world: &World) -> (PathBuf, PathBuf, String) {
     let install = world.checkpoint("install", &[]);
     let folder = world.place("m");
     create_overlay(&world.vbox, &folder, "m", &[&install]).unwrap();
     let uuid = show(&world.vbox, &folder).unwrap().get("UUID").unwrap().to_owned();
+    (install, folder, uuid)
+}
+
+#[test]
+fn one_that_was_taken_from_the_list_comes_back_for_good() {
+    let world = World::new();
+    let (install, folder, uuid) = on_a_checkpoint(&world);
     world.vbox.change(arguments::unregister(&uuid)).unwrap();
     world.restart();
     know(&world.vbox, &[&folder, &install]).unwrap();
@@ -220,10 +226,7 @@ fn one_that_was_taken_from_the_list_comes_back_for_good() {
 #[test]
 fn the_service_may_end_while_it_is_taught() {
     let world = World::new();
-    let install = world.checkpoint("install", &[]);
-    let folder = world.place("m");
-    create_overlay(&world.vbox, &folder, "m", &[&install]).unwrap();
-    let uuid = show(&world.vbox, &folder).unwrap().get("UUID").unwrap().to_owned();
+    let (install, folder, uuid) = on_a_checkpoint(&world);
     for call in ["showmediuminfo", "registervm"] {
         world.vbox.change(arguments::unregister(&uuid)).unwrap();
         world.restart();
