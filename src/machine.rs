@@ -147,6 +147,11 @@ pub trait Machine {
     /// When the memory cannot be kept; it runs on then.
     fn hibernate(&mut self, folder: &Path) -> Result<()>;
 
+    /// The bytes of its memory that its guest has ever touched, where the host can tell.
+    fn touched(&self) -> Option<u64> {
+        None
+    }
+
     /// Whether it runs.
     ///
     /// # Errors

@@ -2,9 +2,12 @@
 # Holds the file system still while the host keeps the machine's memory, so that the disk beside it is as whole as that
 # of a machine that was powered off. Runs as root; comes by standard input.
 #
+#   touched=KIB     before it: what of its memory this machine has ever touched, as the host sees it
+#
 # Prints "frozen" once nothing is written any more. The file system moves again when the machine goes on as a copy,
 # which the kernel says, or after a minute if nobody kept it.
 set -eu
+touched=${touched:-}
 trap '' HUP PIPE
 
 # What is left to the guest while its free memory is cleared, in KiB.
@@ -16,14 +19,25 @@ copies() {
     dmesg | grep -c 'virtual machine fork' || :
 }
 
-# What programs and files left in memory that is free now would be kept with it. Zeros take no place.
+memory() { # NAME: KiB
+    sed -n "s/^$1: *\([0-9]*\) kB\$/\1/p" /proc/meminfo
+}
+
+# What programs and files left in memory that is free now would be kept with it. Zeros take no place. What was never
+# touched is zero and may stay the host's.
 clear_free() {
     echo 3 > /proc/sys/vm/drop_caches
-    free=$(sed -n 's/^MemFree: *\([0-9]*\) kB$/\1/p' /proc/meminfo)
-    free=$((free - RESERVE))
-    [ "$free" -gt 0 ] || return 0
-    # Rather this than what the machine is for, should memory run short.
-    sh -c 'echo 1000 > /proc/self/oom_score_adj && exec perl -e "my \$zeros = qq(\\0) x (\$ARGV[0] * 1024)" "$1"' sh "$free"
+    free=$(memory MemFree)
+    left=$((free - RESERVE))
+    if [ -n "$touched" ]; then
+        unused=$((touched - ($(memory MemTotal) - free)))
+        [ "$unused" -ge "$left" ] || left=$unused
+    fi
+    [ "$left" -gt 0 ] || return 0
+    # Rather this than what the machine is for, should memory run short. Without huge pages (41 is PR_SET_THP_DISABLE,
+    # prctl(2)) the kernel gives away the smallest free blocks first: those were touched, the rest is in one piece yet.
+    sh -c 'echo 1000 > /proc/self/oom_score_adj &&
+        exec perl -e "syscall(157, 41, 1, 0, 0, 0); vec(my \$zeros, \$ARGV[0] * 1024 - 1, 8) = 0" "$1"' sh "$left"
 }
 
 main() {

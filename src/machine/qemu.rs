@@ -17,6 +17,7 @@ mod qmp;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod touched;
 mod vet;
 
 use std::path::{Path, PathBuf};
@@ -253,6 +254,15 @@ impl Machine for Qemu {
         // Nothing is lost by its end: whoever hands over a disk's memory has closed the disk.
         self.quit();
         self.kill()
+    }
+
+    fn touched(&self) -> Option<u64> {
+        let pid: u32 = fs::read_to_string(self.run_dir.join(PID_FILE))
+            .ok()?
+            .trim()
+            .parse()
+            .ok()?;
+        touched::of_guest(&table::mappings(pid)?, self.size.memory_mib * 1024 * 1024)
     }
 
     fn state(&mut self) -> Result<State> {

@@ -75,6 +75,11 @@ impl Runner {
     }
 }
 
+/// What the system says of the memory of the process `pid` (`proc_pid_smaps(5)`); `None` where it tells nothing.
+pub fn mappings(pid: u32) -> Option<String> {
+    std::fs::read_to_string(format!("/proc/{pid}/smaps")).ok()
+}
+
 /// QEMU and VirtualBox's process of one machine; a shell or an editor in the same folder is none of ours.
 fn runs_machines(program: &str) -> bool {
     program.starts_with("qemu-system-") || program == "VBoxHeadless"

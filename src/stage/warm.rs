@@ -35,7 +35,8 @@ pub fn hibernate(
         return Ok(false);
     };
     host.events.step(stage, "keeping the memory");
-    let kept = freeze(host, session).and_then(|()| {
+    let touched = machine.touched();
+    let kept = freeze(host, session, touched).and_then(|()| {
         fs::create_dir_all(folder)?;
         machine.hibernate(folder)
     });
@@ -51,13 +52,19 @@ pub fn hibernate(
     Ok(false)
 }
 
+/// The script for a guest that has ever touched so many bytes of its memory, where that is known.
+fn script(touched: Option<u64>) -> String {
+    let kib = touched.map_or_else(String::new, |bytes| (bytes / 1024).to_string());
+    format!("touched={kib}\n{SCRIPT}")
+}
+
 /// Returns once the guest's file system stands still.
-fn freeze(host: &Host, session: &mut Session) -> Result<()> {
+fn freeze(host: &Host, session: &mut Session, touched: Option<u64>) -> Result<()> {
     let job = Exec::new(as_root::SHELL)
         .limit(host.patience(LIMIT))
         .cancel(&host.cancel);
-    let (mut script, mut said) = (SCRIPT.as_bytes(), Vec::new());
-    let ran = session.exec_bytes(&job, Some(&mut script), &mut |_, bytes| {
+    let (script, mut said) = (script(touched), Vec::new());
+    let ran = session.exec_bytes(&job, Some(&mut script.as_bytes()), &mut |_, bytes| {
         said.extend_from_slice(bytes);
         // The script goes on in the guest; nobody listens to it any more.
         if said.ends_with(FROZEN) {
@@ -103,6 +110,13 @@ pub const FOLDER: &str = "memory";
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_script_is_told_what_the_guest_has_touched() {
+        for (touched, line) in [(None, "touched="), (Some(3 << 20), "touched=3072")] {
+            assert_eq!(script(touched).lines().next(), Some(line));
+        }
+    }
 
     #[test]
     fn the_script_says_what_is_waited_for() {

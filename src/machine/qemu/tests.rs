@@ -67,6 +67,14 @@ fn a_full_disk_of_the_host_is_told() {
 }
 
 #[test]
+fn a_guest_has_touched_what_it_wrote_to_and_no_more() {
+    let guest = Guest::start(DEAF);
+    let touched = guest.machine().touched().unwrap();
+    // The firmware has put its code and its tables there, with the boot sector; that is a few of its 64 MiB.
+    assert!((64 << 10..32 << 20).contains(&touched), "{touched}");
+}
+
+#[test]
 fn a_machine_that_ends_is_told_with_its_last_words() {
     let mut guest = Guest::start(DEAF);
     look(guest.dir()).unwrap();
