@@ -13,7 +13,7 @@ use crate::media::seed::SeedFile;
 const PRESEED: &str = include_str!("../../provision/debian/preseed.cfg.j2");
 
 /// The scripts that the preseed names, under /provision in the installer.
-const SCRIPTS: [(&str, &str); 6] = [
+const SCRIPTS: [(&str, &str); 7] = [
     ("early.sh", include_str!("../../provision/debian/installer/early.sh")),
     ("disk.sh", include_str!("../../provision/debian/installer/disk.sh")),
     ("steps.sh", include_str!("../../provision/debian/installer/steps.sh")),
@@ -22,11 +22,15 @@ const SCRIPTS: [(&str, &str); 6] = [
         "bootstrap.sh",
         include_str!("../../provision/debian/installer/bootstrap.sh"),
     ),
+    (
+        "target-depmod.sh",
+        include_str!("../../provision/debian/installer/target-depmod.sh"),
+    ),
     ("late.sh", include_str!("../../provision/debian/installer/late.sh")),
 ];
 
 /// What the installed system consists of beside Debian's base: all of it is on the netinst medium.
-const PACKAGES: [&str; 13] = [
+const PACKAGES: [&str; 15] = [
     "linux-image-amd64",
     "initramfs-tools",
     "zstd",
@@ -40,6 +44,9 @@ const PACKAGES: [&str; 13] = [
     "dbus",
     "libpam-systemd",
     "systemd-timesyncd",
+    // What the installer's own steps would add.
+    "pciutils",
+    "eject",
 ];
 
 /// No question above `critical`, the plain text frontend on the serial port (`TERM=dumb` keeps it out of GNU screen),

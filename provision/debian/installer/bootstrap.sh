@@ -10,5 +10,16 @@ echo force-unsafe-io > "$TARGET/etc/dpkg/dpkg.cfg.d/force-unsafe-io"
 INITRD=No
 export INITRD
 
+# What the steps before this one want is in the list of packages; else each would be a run of apt afterwards.
+queue=/var/lib/apt-install/queue
+[ ! -e $queue ] || sed -i -E '/^(udev|pciutils|eject)$/d' $queue
+
+# The file of kmod's package goes beside the script that stands for it (dpkg-divert(1)). kmod asks for its own name.
+mkdir -p "$TARGET/var/lib/dpkg" "$TARGET/var/lib/provision-installer" "$TARGET/usr/sbin"
+printf '%s\n' /usr/sbin/depmod /usr/sbin/depmod.distrib : > "$TARGET/var/lib/dpkg/diversions"
+ln -s /usr/bin/kmod "$TARGET/var/lib/provision-installer/depmod"
+cp /provision/target-depmod.sh "$TARGET/usr/sbin/depmod"
+chmod 755 "$TARGET/usr/sbin/depmod"
+
 # shellcheck source=/dev/null
 . "$DEBOOTSTRAP_DIR/scripts/$SUITE"

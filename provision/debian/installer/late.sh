@@ -115,6 +115,22 @@ grub_install() {
 grub_install &
 grub_install=$!
 
+# The index of the kernel's modules has been made meanwhile.
+say "kernel modules"
+installer=$target/var/lib/provision-installer
+left=600
+while [ ! -e $installer/depmod.status ] && [ $left -gt 0 ]; do
+    sleep 1
+    left=$((left - 1))
+done
+rm $target/usr/sbin/depmod
+in_chroot dpkg-divert --quiet --no-rename --remove /usr/sbin/depmod
+mv $target/usr/sbin/depmod.distrib $target/usr/sbin/depmod
+if [ "$(cat $installer/depmod.status)" != 0 ]; then
+    in_chroot depmod -a "$(basename $target/lib/modules/*)"
+fi
+rm -r $installer
+
 # Small and lightly packed, since it is unpacked at each boot: what this machine's own hardware needs, and
 # the disks of other virtual machines, so that the disk boots wherever it is exported to.
 say "initramfs"
