@@ -227,7 +227,8 @@ add_docker_ce() {
 }
 
 packages() {
-    echo ca-certificates curl git iptables make openssh-client
+    # The engine unpacks images with pigz where that is installed.
+    echo ca-certificates curl git iptables make openssh-client pigz
     if [ "$source" = docker-ce ]; then
         echo docker-ce docker-ce-cli containerd.io docker-buildx-plugin docker-compose-plugin
     else
