@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# What a guest's image builds take of the project stage: side by side, as compose builds them, and one after another; and
-# the base images pulled by the engine, and streamed in by the host.
+# What a guest's images take of the project stage: the base images pulled by the engine, and streamed in by the host; the
+# project's own built by compose, one before the others that depend on it, and side by side.
 #
 #   benches/images.sh [PROGRAM]     in the folder of a project whose machine `create` has made, with the same
 #                                   PROVISION_* variables; PROGRAM is `provision` unless given
 #
-# What the engine has built and pulled is thrown away before each; the site goes on from its containers.
+# Containers and images go for it, which `provision reset` brings back at the end.
 set -euo pipefail
 program=${1:-provision}
 work=$(mktemp -d)
@@ -24,15 +24,16 @@ row() {
     awk -v what="$what" -v from="$start" -v to="$EPOCHREALTIME" 'BEGIN { printf "| %s | %.1f |\n", what, to - from }'
 }
 
-# shellcheck disable=SC2016 # the guest's shell expands it
-compose='set -eu; cd ~/inception; export LOGIN="$(id -un)" RUN_AS="$(id -u):$(id -g)"; compose=docker-compose
-    ! docker compose version > /dev/null 2>&1 || compose="docker compose"; compose="$compose -f srcs/docker-compose.yml"; '
-# BuildKit's cache alone is emptied: the images stay, and with them the site.
+# BuildKit's cache alone: the base images stay.
 forget() { guest docker builder prune --all --force > /dev/null; }
+# In the project's folder, with what its own Makefile would say.
 # shellcheck disable=SC2016 # the guest's shell expands it
-together() { guest sh -c "$compose"'$compose build'; }
+prologue='set -eu; cd ~/inception/srcs; export LOGIN="$(id -un)" RUN_AS="$(id -u):$(id -g)"; '
+by_compose() {
+    guest sh -c "$prologue"'if docker compose version > /dev/null 2>&1; then docker compose build; else docker-compose build; fi'
+}
 # shellcheck disable=SC2016 # the guest's shell expands it
-one_by_one() { guest sh -c "$compose"'for each in $($compose config --services); do $compose build "$each"; done'; }
+side_by_side() { guest sh -c "$prologue"'docker buildx bake --file docker-compose.yml $(docker-compose config --services)'; }
 # The base images of the project's Dockerfiles, each once.
 bases() {
     # shellcheck disable=SC2016 # the guest's awk reads it
@@ -47,16 +48,16 @@ processor=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)
 printf '%s, %s CPUs (%s), %s, %s, load %s\n\n' "$(date --utc +%F)" "$(nproc)" "${processor:-unknown}" \
     "$(qemu-system-x86_64 --version | head -n 1)" "$("$program" --version)" "$(cut -d' ' -f1 /proc/loadavg)"
 printf '| in the guest | seconds |\n|---|---|\n'
-forget
-row 'all images built, side by side' together
-forget
-row 'all images built, one after another' one_by_one
+# shellcheck disable=SC2016 # the guest's shell expands it
+guest sh -c 'docker rm --force --volumes $(docker ps --all --quiet) && docker system prune --all --force' > /dev/null
 images=$(bases)
 for base in $images; do
-    guest docker image rm --force "$base" > /dev/null 2>&1 || true
     row "$base pulled by the engine" pull "$base"
     guest docker save "$base" > "$work/image"
     guest docker image rm --force "$base" > /dev/null
     row "the same streamed in by the host, $(($(stat -c %s "$work/image") / 1048576)) MiB" load
-    guest docker image rm --force "$base" > /dev/null
 done
+row 'images built by compose, the base images being there' by_compose
+forget
+row 'the same built side by side (buildx bake)' side_by_side
+"$program" --quiet reset > /dev/null
