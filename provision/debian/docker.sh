@@ -260,10 +260,15 @@ install_packages() {
 }
 
 verify() {
-    say "engine $(docker info --format '{{.ServerVersion}}'), cgroup driver $(docker info --format '{{.CgroupDriver}}')"
-    say "docker compose $(docker compose version --short)"
-    say "docker-compose $(docker-compose version --short)"
-    say "$(docker buildx version)"
+    # A command that fails within an argument would end nothing.
+    engine=$(docker info --format 'engine {{.ServerVersion}}, cgroup driver {{.CgroupDriver}}')
+    say "$engine"
+    compose=$(docker compose version --short)
+    say "docker compose $compose"
+    compose=$(docker-compose version --short)
+    say "docker-compose $compose"
+    buildx=$(docker buildx version)
+    say "$buildx"
 }
 
 configure_resolver
