@@ -21,26 +21,23 @@ pub struct Course {
 }
 
 impl Course {
-    /// When it came by `name`. The installer does not show every percentage each time: one that it left out lies between
-    /// its neighbours.
+    /// When it came by `name`. The installer leaves out percentages that it passes in a moment: such a one came just before
+    /// the next that was shown.
     pub fn place(&self, name: &str) -> Option<f64> {
         if let Some(mark) = self.marks.iter().find(|mark| mark.name == name) {
             return Some(mark.at);
         }
         let wanted = percentage(name)?;
-        let shown = self
-            .marks
-            .iter()
-            .filter_map(|mark| Some((percentage(&mark.name)?, mark.at)));
-        let below = shown
-            .clone()
-            .filter(|(percent, _)| *percent < wanted)
-            .max_by(|a, b| a.0.total_cmp(&b.0))?;
-        let above = shown
+        let shown = || {
+            let shown = self.marks.iter();
+            shown.filter_map(|mark| Some((percentage(&mark.name)?, mark.at)))
+        };
+        // Before the first of them nothing is known.
+        shown().find(|(percent, _)| *percent < wanted)?;
+        shown()
             .filter(|(percent, _)| *percent > wanted)
-            .min_by(|a, b| a.0.total_cmp(&b.0))?;
-        let part = (wanted - below.0) / (above.0 - below.0);
-        Some(part.mul_add(above.1 - below.1, below.1))
+            .min_by(|a, b| a.0.total_cmp(&b.0))
+            .map(|(_, at)| at)
     }
 
     /// Whether it can have happened: what is read from a file may be anything.
@@ -113,11 +110,11 @@ mod tests {
     }
 
     #[test]
-    fn a_percentage_that_was_left_out_lies_between_its_neighbours() {
+    fn a_percentage_that_was_left_out_came_just_before_the_next() {
         let seen = course(100.0, &[("10%", 20.0), ("packages", 30.0), ("20%", 60.0), ("x%", 70.0)]);
         for (name, at) in [
             ("10%", Some(20.0)),
-            ("15%", Some(40.0)),
+            ("15%", Some(60.0)),
             ("packages", Some(30.0)),
             ("kernel", None),
         ] {

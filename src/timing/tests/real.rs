@@ -34,7 +34,7 @@ impl Real {
     }
 }
 
-/// Real installations of 28 November 2026 under TCG on two cores, as events told of them.
+/// Real installations of 29 November 2026 under TCG on two cores, as events told of them.
 fn all() -> Vec<Real> {
     serde_json::from_str(include_str!("../../../tests/fixtures/timings/courses.json")).unwrap()
 }
@@ -111,7 +111,14 @@ fn with_a_history_they_are_too() {
         let others = reals.iter().filter(|other| other.about != real.about);
         for other in others.clone() {
             let what = format!("{}, after {}", real.about, other.about);
-            is_honest(&history(&[other.course()]), &real.course(), &what);
+            let (wrong, at) = worst(&history(&[other.course()]), &real.course(), FROM);
+            println!("{what}: {:+.0} % after {at} s", 100.0 * wrong);
+            // On a host that is three times as busy as ever before, another installer starting just then.
+            let is_new = real.seconds > 3.0 * other.seconds;
+            assert!(
+                wrong.abs() <= if is_new { 0.35 } else { HONEST },
+                "{what}: wrong by {wrong:.2} after {at} s"
+            );
         }
         let others: Vec<Course> = others.map(Real::course).collect();
         is_honest(
