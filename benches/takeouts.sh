@@ -21,8 +21,8 @@ finish() {
 trap finish EXIT
 trap 'exit 1' HUP INT TERM
 
-names=(ramfb grub-wait flushes force-unsafe-io dpkg-runs depmod initramfs hooks translations screen processor cache threads
-    documentation nothing)
+names=(components hardware hooks queue target-depmod dpkg-runs depmod initramfs flushes force-unsafe-io translations screen
+    ramfb grub-wait processor cache threads documentation nothing)
 # Puts one back in the copy.
 put_back() {
     local installer=provision/debian/installer
@@ -43,6 +43,20 @@ put_back() {
             # shellcheck disable=SC2016 # the installer expands it
             sed -i 's/^say "locale and name"/for package in $(debconf-get pkgsel\/include); do\n    in_chroot env INITRD=No apt-get -q -y --no-install-recommends install "$package" > \/dev\/null\ndone\n&/' $installer/late.sh
             ;;
+        # All of the installer's components, LVM and encryption included.
+        components)
+            sed -i '/^d-i anna/,/finish-install$/d' provision/debian/preseed.cfg.j2
+            sed -i '/loaded-extra/d' $installer/steps.sh
+            ;;
+        # Looking for drivers though the disk is known.
+        hardware) sed -i '/list-devices disk/d' $installer/steps.sh ;;
+        # Packages that the installer's steps ask for, each in a run of apt.
+        queue)
+            sed -i '/pciutils|eject/d' $installer/bootstrap.sh
+            sed -i -e '/^    "pciutils",$/d' -e '/^    "eject",$/d' -e 's/PACKAGES: \[&str; 15\]/PACKAGES: [\&str; 13]/' src/guest/debian.rs
+            ;;
+        # The kernel's modules are indexed before the next package is set up.
+        target-depmod) sed -i 's/9>&- &$/9>\&-/' $installer/target-depmod.sh ;;
         # The installer's hooks: those of a laptop's hardware, of other storage, and of what late.sh does at once.
         hooks) sed -i -e '/^cd .usr.lib/,$d' $installer/steps.sh ;;
         # The installer's own modules are indexed at each of its steps.
