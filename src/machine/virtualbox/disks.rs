@@ -34,6 +34,9 @@ use crate::wait::Wait;
 /// How long a machine that was told to end may take; its disk's cache may have to be written.
 pub const END_LIMIT: Duration = Duration::from_secs(60);
 
+/// How long `VirtualBox` may take from one rename to the next as it saves a machine's settings, on a busy host.
+const SAVE_LIMIT: Duration = Duration::from_secs(10);
+
 /// A name that no other machine of this user has, and that tells whose it is: `provision-jdoe-0a1b2c3d`.
 pub fn unique_name(what: &str, folder: &Path) -> String {
     let digest = digest(folder.as_os_str().as_encoded_bytes());
@@ -55,8 +58,25 @@ pub fn settings_in(folder: &Path) -> Option<PathBuf> {
 /// # Errors
 /// When there is none.
 pub fn settings(folder: &Path) -> Result<PathBuf> {
-    settings_in(folder)
-        .with_context(|| Fault::new(Cause::Machine, format!("there is no machine in {}", folder.display())))
+    let found = settings_in(folder).or_else(|| {
+        let saved = Wait::new("VirtualBox to save the machine's settings", SAVE_LIMIT);
+        let is_there = || settings_in(folder);
+        is_being_saved(folder)
+            .then(|| saved.until(|| Ok(is_there())).ok())
+            .flatten()
+    });
+    found.with_context(|| Fault::new(Cause::Machine, format!("there is no machine in {}", folder.display())))
+}
+
+/// Whether the settings of a machine in `folder` are just being replaced: `VirtualBox` renames the old ones, and then the
+/// new ones to their name (`xml::XmlFileWriter::write` in its sources, which names the suffixes).
+fn is_being_saved(folder: &Path) -> bool {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.into_iter().any(|entry| {
+        let mut name = entry.file_name();
+        name.push(".vbox-prev");
+        entry.path().join(name).is_file()
+    })
 }
 
 /// What `VirtualBox` tells of the machine in `folder`.

@@ -80,6 +80,25 @@ fn what_fails_half_way_leaves_nothing() {
     assert!(!folder.exists());
 }
 
+/// As `VirtualBox` does it whenever a machine's state changes.
+#[test]
+fn a_machine_is_there_while_its_settings_are_saved() {
+    let folder = tempfile::tempdir().unwrap();
+    let machine = folder.path().join("m");
+    std::fs::create_dir(&machine).unwrap();
+    let place = |suffix: &str| machine.join(format!("m.vbox{suffix}"));
+    std::fs::write(place("-prev"), "old").unwrap();
+    std::thread::scope(|scope| {
+        let new = place("");
+        scope.spawn(move || {
+            // The reader comes between the two renames.
+            std::thread::sleep(Duration::from_millis(300));
+            std::fs::write(new, "new").unwrap();
+        });
+        assert_eq!(settings(folder.path()).unwrap(), place(""));
+    });
+}
+
 #[test]
 fn machines_share_checkpoints_and_do_not_see_each_other() {
     let world = World::new();
