@@ -32,7 +32,7 @@ use crate::cancel::Cancel;
 use crate::fault::{Cause, Fault};
 use crate::machine::accelerator::Accelerator;
 use crate::machine::{Activity, Boot, Durability, Machine, PortTaken, StaleMemory, State, Watcher};
-use crate::process::guardian::{Guarded, LOG_FILE, PID_FILE};
+use crate::process::guardian::{self, Guarded, LOG_FILE, PID_FILE};
 use crate::process::{self, CommandLine, table};
 use crate::wait::Wait;
 
@@ -201,7 +201,7 @@ fn ended(run_dir: &Path) -> anyhow::Error {
 /// When it cannot be ended.
 pub fn end_leftover(run_dir: &Path) -> Result<()> {
     let file = run_dir.join(PID_FILE);
-    let written = fs::read_to_string(&file).ok().and_then(|text| text.trim().parse().ok());
+    let written = guardian::written_pid(run_dir);
     let running = || written.filter(|&pid| table::runs_in(pid, run_dir));
     // A hung QEMU does not take the order; one that does closes its disk after its socket.
     if qmp::answers(run_dir) && qmp::quit(run_dir).is_ok() {
@@ -257,11 +257,7 @@ impl Machine for Qemu {
     }
 
     fn touched(&self) -> Option<u64> {
-        let pid: u32 = fs::read_to_string(self.run_dir.join(PID_FILE))
-            .ok()?
-            .trim()
-            .parse()
-            .ok()?;
+        let pid = guardian::written_pid(&self.run_dir)?;
         touched::of_guest(&table::mappings(pid)?, self.size.memory_mib * 1024 * 1024)
     }
 

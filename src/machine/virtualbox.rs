@@ -36,7 +36,7 @@ use self::vboxmanage::VBoxManage;
 use crate::fault::{Cause, Fault};
 use crate::machine::qemu::arguments::Size;
 use crate::machine::{Activity, Boot, Durability, Machine, State, Watcher};
-use crate::process::guardian::{Guarded, PID_FILE};
+use crate::process::guardian::{self, Guarded, PID_FILE};
 use crate::process::{self, CommandLine};
 use crate::wait::Wait;
 
@@ -249,9 +249,7 @@ pub fn runs(vbox: &VBoxManage, folder: &Path) -> bool {
 /// When it cannot be ended.
 pub fn end_leftover(vbox: &VBoxManage, folder: &Path, run_dir: &Path) -> Result<()> {
     let file = run_dir.join(PID_FILE);
-    let written = std::fs::read_to_string(&file)
-        .ok()
-        .and_then(|text| text.trim().parse().ok());
+    let written = guardian::written_pid(run_dir);
     let running = || written.filter(|&pid| process::is_ours(pid, folder));
     if let Some(machine) = disks::settings_in(folder) {
         let asked = disks::power_off(&vbox.unstoppable(), &machine);

@@ -30,6 +30,12 @@ const RELEASE: u8 = b'r';
 /// The name of the file in the run folder that holds the guarded process's PID.
 pub const PID_FILE: &str = "machine.pid";
 
+/// The PID that was written to the run folder, whether or not its process is still there.
+pub fn written_pid(run_dir: &Path) -> Option<u32> {
+    let text = std::fs::read_to_string(run_dir.join(PID_FILE)).ok()?;
+    text.trim().parse().ok()
+}
+
 /// The name of the file in the run folder that collects what the guarded process prints.
 pub const LOG_FILE: &str = "machine.log";
 

@@ -43,13 +43,25 @@ pub fn unique_name(what: &str, folder: &Path) -> String {
     format!("provision-{what}-{}", &digest[..8])
 }
 
-/// The settings file of the machine in `folder`; `None` while there is none.
+/// The settings file of the machine in `folder`; `None` while there is none. One that is just being replaced is waited for:
+/// `VirtualBox` renames the old file, and then the new one to its name (`xml::XmlFileWriter::write` in its sources).
 pub fn settings_in(folder: &Path) -> Option<PathBuf> {
+    let there = || file_of_machine(folder, "vbox");
+    there().or_else(|| {
+        file_of_machine(folder, "vbox-prev")?;
+        let saved = Wait::new("VirtualBox to save the machine's settings", SAVE_LIMIT);
+        saved.until(|| Ok(there())).ok()
+    })
+}
+
+/// `NAME/NAME.SUFFIX` of the machine in `folder`.
+fn file_of_machine(folder: &Path, suffix: &str) -> Option<PathBuf> {
     let entries = std::fs::read_dir(folder).ok()?;
     entries.flatten().find_map(|entry| {
         let mut name = entry.file_name();
-        name.push(".vbox");
-        Some(entry.path().join(name)).filter(|settings| settings.is_file())
+        name.push(".");
+        name.push(suffix);
+        Some(entry.path().join(name)).filter(|file| file.is_file())
     })
 }
 
@@ -58,25 +70,8 @@ pub fn settings_in(folder: &Path) -> Option<PathBuf> {
 /// # Errors
 /// When there is none.
 pub fn settings(folder: &Path) -> Result<PathBuf> {
-    let found = settings_in(folder).or_else(|| {
-        let saved = Wait::new("VirtualBox to save the machine's settings", SAVE_LIMIT);
-        let is_there = || settings_in(folder);
-        is_being_saved(folder)
-            .then(|| saved.until(|| Ok(is_there())).ok())
-            .flatten()
-    });
-    found.with_context(|| Fault::new(Cause::Machine, format!("there is no machine in {}", folder.display())))
-}
-
-/// Whether the settings of a machine in `folder` are just being replaced: `VirtualBox` renames the old ones, and then the
-/// new ones to their name (`xml::XmlFileWriter::write` in its sources, which names the suffixes).
-fn is_being_saved(folder: &Path) -> bool {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    entries.into_iter().any(|entry| {
-        let mut name = entry.file_name();
-        name.push(".vbox-prev");
-        entry.path().join(name).is_file()
-    })
+    settings_in(folder)
+        .with_context(|| Fault::new(Cause::Machine, format!("there is no machine in {}", folder.display())))
 }
 
 /// What `VirtualBox` tells of the machine in `folder`.
