@@ -1,7 +1,7 @@
 //! What killed runs leave is found and removed.
 
 use std::fs;
-use std::io::Read as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -90,18 +90,24 @@ fn installing(place: &Place, name: &str) -> (Child, u32) {
     eventually("the installation runs", || {
         let said = fs::read_to_string(place.path("said")).unwrap();
         assert!(!said.contains("error:"), "{said}");
-        pid().is_some_and(alive) && greets(&file.with_file_name("qmp.sock"))
+        pid().is_some_and(alive) && answers(&file.with_file_name("qmp.sock"))
     });
     (create, pid().unwrap())
 }
 
-/// Whether QEMU is past its beginning: before it greets it opens its disks, and ends where that fails.
-fn greets(socket: &Path) -> bool {
-    let Ok(mut stream) = UnixStream::connect(socket) else {
-        return false;
+/// Whether QEMU is past its beginning: it ends where a disk, the kernel or the initrd is gone when it comes to read them.
+/// A thread of its own greets long before that; commands are answered by the main loop, which runs after it.
+fn answers(socket: &Path) -> bool {
+    let asked = || -> std::io::Result<bool> {
+        let mut stream = UnixStream::connect(socket)?;
+        stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+        stream.write_all(b"{\"execute\":\"qmp_capabilities\"}\n")?;
+        let mut lines = BufReader::new(stream).lines();
+        let greeting = lines.next().transpose()?;
+        let answer = lines.next().transpose()?;
+        Ok(greeting.is_some() && answer.is_some_and(|line| line.contains("return")))
     };
-    stream.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
-    stream.read(&mut [0; 8]).is_ok_and(|count| count > 0)
+    asked().unwrap_or(false)
 }
 
 /// Kills the starter and the guardian before that can end its machine.
