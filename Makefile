@@ -6,10 +6,14 @@ DOMAIN := $(LOGIN).42.fr
 DATA := /home/$(LOGIN)/data
 # User and group that the services run as: those of the login's home, never root.
 RUN_AS := $(or $(shell sed -n 's/^RUN_AS=//p' srcs/.env 2>/dev/null),$(filter-out 0:%,$(shell stat -c %u:%g /home/$(LOGIN) 2>/dev/null)),1000:1000)
-COMPOSE := $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose) -p inception -f srcs/docker-compose.yml
+# Its version, which build asks for, and how it is called.
+FOUND := $(shell docker compose version --short 2>/dev/null && echo docker compose || \
+    { docker-compose version --short 2>/dev/null || echo 0; echo docker-compose; })
+COMPOSE_VERSION := $(firstword $(FOUND))
+COMPOSE := $(wordlist 2,3,$(FOUND)) -p inception -f srcs/docker-compose.yml
 EVERY := $(COMPOSE) --profile bonus
 UP := srcs/tools/up
-export LOGIN RUN_AS COMPOSE UP
+export LOGIN RUN_AS COMPOSE COMPOSE_VERSION UP
 # Only srcs/.env counts, which is checked: compose would prefer what the caller's environment happens to have.
 unexport DOMAIN SITE_TITLE SITE_TAGLINE WP_ADMIN_USER WP_ADMIN_EMAIL WP_AUTHOR_USER WP_AUTHOR_EMAIL DB_NAME DB_USER
 unexport FTP_USER FTP_ADDRESS BONUS COMPOSE_PROFILES COMPOSE_FILE COMPOSE_ENV_FILES COMPOSE_DISABLE_ENV_FILE COMPOSE_PROJECT_NAME
@@ -30,7 +34,7 @@ settings:
 	@srcs/tools/settings
 
 prepare: settings
-	@$(COMPOSE) build
+	@srcs/tools/build
 	@srcs/tools/certificate $(DOMAIN)
 
 down: ## remove the containers and the network; data and images stay
@@ -79,7 +83,7 @@ ifneq ($(CONFIRM),1)
 	@echo "this replaces the site in $(DATA) by $(FILE); to go on: make restore FILE=$(FILE) CONFIRM=1" >&2; exit 1
 else
 	@srcs/tools/settings new-passwords
-	@$(COMPOSE) build
+	@srcs/tools/build
 	@srcs/tools/certificate $(DOMAIN)
 	@srcs/tools/data restore $(DATA) "$(FILE)"
 endif

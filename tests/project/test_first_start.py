@@ -40,6 +40,14 @@ def make_refuses(site):
     site.shell("rm -r secrets srcs/.env")
 
 
+def started_before_end(log, one, other):
+    """Whether a step of the build of `one` was told before the last of `other`."""
+    lines = log.splitlines()
+    begins = [number for number, line in enumerate(lines) if f"[{one} " in line]
+    steps = [number for number, line in enumerate(lines) if f"[{other} " in line]
+    return bool(begins and steps) and begins[0] < steps[-1]
+
+
 @needed
 def make_builds_and_starts(site):
     """make, from a clone to a healthy site, as LOGIN without terminal or input."""
@@ -50,6 +58,7 @@ def make_builds_and_starts(site):
     check(site.all_healthy(), "make returned before every service was healthy")
     check("Fingerprint=" in log and f"https://{site.domain}" in log, "make does not say where the site is")
     sizes = site.docker("images", "--format", "{{.Repository}} {{.Size}}").split("\n")
+    check(started_before_end(log, "nginx", "mariadb"), f"nginx's image waited for mariadb's:\n{log}")
     return f"{seconds:.0f} s; " + ", ".join(line for line in sizes if line.split()[:1] and line.split()[0] in SERVICES)
 
 
@@ -97,6 +106,16 @@ def other_spelling_works(site):
     listing = site.shell("DOCKER_CONFIG=/nonexistent make ps")
     check(all(service in listing for service in SERVICES), listing)
     check("docker-compose" in site.shell("DOCKER_CONFIG=/nonexistent make -n ps"), "docker compose was used")
+
+
+@test
+def older_compose_builds(site):
+    """What only newer versions of compose read is asked of these alone."""
+    for version, expected in (("2.26.1-4", "-f srcs/side-by-side.yml build"), ("v2.24.4", "-f srcs/side-by-side.yml build"),
+                              ("5.0.1", "-f srcs/side-by-side.yml build"), ("2.24.3", "build"), ("2.3.0", "build"),
+                              ("1.29.2", "build"), ("0", "build")):
+        asked = site.shell(f"COMPOSE='echo asked' COMPOSE_VERSION={version} srcs/tools/build").strip()
+        check_equal(asked, f"asked {expected}", f"with compose {version}")
 
 
 @test
