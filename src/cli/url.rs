@@ -51,6 +51,11 @@ impl Args {
             let message = format!("the machine {} is not made yet", instance.name);
             bail!(Fault::new(Cause::Usage, message).hint("`provision create` makes it"));
         }
+        if !instance.runs(&record) {
+            let name = &instance.name;
+            app.events
+                .note(format!("{name} is off: `provision start --name {name}` starts it"));
+        }
         let (domain, port) = (record.login.domain(), record.https_port);
         let url = match port {
             443 => format!("https://{domain}/"),

@@ -3,6 +3,8 @@
 use std::fs;
 use std::net::TcpListener;
 
+use serde_json::json;
+
 use super::place::Place;
 use super::support::{copy_program, program, write_program};
 use super::timer;
@@ -80,4 +82,19 @@ fn a_program_that_was_removed_still_starts_machines() {
     assert!(!provision.exists());
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("powered off while booting"), "{said}");
+}
+
+#[test]
+fn the_address_of_a_machine_that_is_off_comes_with_how_to_start_it() {
+    let place = Place::new();
+    place.layer("install", 'a', None, 30, &json!({}));
+    place.machine("m", "jdoe", Some('a'));
+    let output = place.run(&["url", "--name", "m"]);
+    assert!(output.status.success());
+    assert!(String::from_utf8_lossy(&output.stdout).starts_with("https://jdoe.42.fr:1/"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        said.contains("m is off: `provision start --name m` starts it"),
+        "{said}"
+    );
 }
