@@ -29,11 +29,14 @@ forget() { guest docker builder prune --all --force > /dev/null; }
 # In the project's folder, with what its own Makefile would say.
 # shellcheck disable=SC2016 # the guest's shell expands it
 prologue='set -eu; cd ~/inception/srcs; export LOGIN="$(id -un)" RUN_AS="$(id -u):$(id -g)"; '
-by_compose() {
-    guest sh -c "$prologue"'if docker compose version > /dev/null 2>&1; then docker compose build; else docker-compose build; fi'
+by_compose() { guest sh -c "${prologue}docker-compose --file docker-compose.yml build"; }
+# Without what services depend on, after which compose would build them.
+side_by_side() {
+    # shellcheck disable=SC2016 # the guest's shell expands it
+    guest sh -c "$prologue"'override=$(mktemp)
+        { echo services:; docker-compose --file docker-compose.yml config --services | sed "s/.*/  &: {depends_on: !reset {}}/"; } > "$override"
+        docker-compose --file docker-compose.yml --file "$override" build'
 }
-# shellcheck disable=SC2016 # the guest's shell expands it
-side_by_side() { guest sh -c "$prologue"'docker buildx bake --file docker-compose.yml $(docker-compose config --services)'; }
 # The base images of the project's Dockerfiles, each once.
 bases() {
     # shellcheck disable=SC2016 # the guest's awk reads it
@@ -57,7 +60,7 @@ for base in $images; do
     guest docker image rm --force "$base" > /dev/null
     row "the same streamed in by the host, $(($(stat -c %s "$work/image") / 1048576)) MiB" load
 done
-row 'images built by compose, the base images being there' by_compose
+row 'images built by compose, one before those that depend on it, the base images being there' by_compose
 forget
-row 'the same built side by side (buildx bake)' side_by_side
+row 'the same built side by side' side_by_side
 "$program" --quiet reset > /dev/null
