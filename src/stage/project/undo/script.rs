@@ -28,12 +28,41 @@ fn left(did: &str) -> String {
 fn what_a_project_made_goes_and_what_was_there_stays() {
     let did = "cd ~ && mkdir -p .docker/buildx data/db inception/srcs '.a b' && touch .docker/buildx/x data/db/y '.a b/c' && \
                mkdir -p /var/backups /var/lib/apt /var/cache/man && touch /var/backups/b /var/lib/apt/daily_lock /var/cache/man/m && \
-               touch inception/Makefile /tmp/z /var/tmp/z /var/log/l /var/lib/systemd/s /var/lib/docker/d && chmod 700 . data";
+               touch /run/containers/00ff /run/containers/a1 inception/Makefile /tmp/z /var/tmp/z /var/log/l /var/lib/systemd/s /var/lib/docker/d && chmod 700 . data";
+    let left = left(did);
+    let (files, asked) = left.split_once("GET").unwrap();
     assert_eq!(
-        left(did),
-        "./.profile\n./.ssh\n./.ssh/authorized_keys\n./data\n755 .\n755 data\n\
-         info --format {{.Swarm.LocalNodeState}}\nplugin ls --quiet\nps --all --quiet\nvolume prune --all --force\nnetwork prune --force\n\
-         image prune --all --force\n"
+        files,
+        "./.profile\n./.ssh\n./.ssh/authorized_keys\n./data\n755 .\n755 data\n"
+    );
+    let mut asked: Vec<&str> = asked.lines().collect();
+    // Both at once.
+    asked[3..5].sort_unstable();
+    assert_eq!(
+        asked,
+        [
+            " /info",
+            "GET /plugins",
+            "GET /containers/json?all=true",
+            "DELETE /containers/00ff?force=true&v=true",
+            "DELETE /containers/a1?force=true&v=true",
+            "GET /containers/json?all=true",
+            r#"POST /volumes/prune?filters={"all":["true"]}"#,
+            "POST /networks/prune",
+            r#"POST /images/prune?filters={"dangling":["false"]}"#,
+        ]
+    );
+}
+
+#[test]
+fn an_engine_that_keeps_a_container_is_told() {
+    let output = undone("mkdir /run/containers/a1");
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        said.trim()
+            .ends_with("undo: error: the engine still has the container a1"),
+        "{said}"
     );
 }
 
@@ -76,6 +105,7 @@ fn what_cannot_be_taken_back_is_named() {
         ),
         ("rm -r ~/inception", "the project's folder is gone"),
         ("echo active > /run/swarm", "its engine is part of a swarm"),
+        (r#"echo '[{"Id":"a"}]' > /run/plugins"#, "its engine has plugins"),
     ];
     std::thread::scope(|scope| {
         for (did, expected) in table {
