@@ -41,7 +41,7 @@ put_back() {
         dpkg-runs)
             sed -i -e 's/^d-i base-installer.includes/d-i pkgsel\/include/' -e '/^d-i base-installer.kernel/d' provision/debian/preseed.cfg.j2
             # shellcheck disable=SC2016 # the installer expands it
-            sed -i 's/^say "locale and name"/for package in $(debconf-get pkgsel\/include); do\n    in_chroot env INITRD=No apt-get -q -y --no-install-recommends install "$package" > \/dev\/null\ndone\n&/' $installer/late.sh
+            sed -i 's/^say "locale and name"/for package in $(debconf-get pkgsel\/include); do\n    in_chroot env -u DEBIAN_HAS_FRONTEND -u DEBCONF_REDIR INITRD=No apt-get -q -y --no-install-recommends install "$package" > \/dev\/null\ndone\n&/' $installer/late.sh
             ;;
         # All of the installer's components, LVM and encryption included.
         components)
