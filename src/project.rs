@@ -172,7 +172,10 @@ fn check_unchanged(source: &Path, file: &fs::File, stamp: Stamp) -> Result<()> {
             Cause::Config,
             format!("{} was changed while this command worked", source.display())
         )
-        .hint("type the same command again: it goes on from here with the new content")
+        .hint(
+            "type the same command again: it goes on from here with the new content. What changes all the time, a log for \
+             instance, belongs elsewhere or in .provisionignore"
+        )
     )
 }
 

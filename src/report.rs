@@ -18,6 +18,7 @@ mod plain;
 mod records;
 mod summary;
 mod table;
+mod terminal;
 mod times;
 
 use std::io::{self, IsTerminal as _, Write};
@@ -122,7 +123,7 @@ impl Reporter {
         let view: Box<dyn View> = if global.json {
             Box::new(json::Json::new(written.watch(io::stdout())))
         } else if is_for_person {
-            let target = indicatif::ProgressDrawTarget::stderr();
+            let target = terminal::target();
             let verbose = verbosity == Verbosity::Verbose;
             Box::new(person::Person::new(io::stderr(), target, paint, verbose))
         } else {

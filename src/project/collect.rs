@@ -73,13 +73,16 @@ fn walk_project(dir: &Path) -> Result<BTreeMap<PathBuf, Entry>> {
     require_sound_list(dir)?;
     // Whoever walks reads a folder's list before it tells of the folder.
     let (tell, wrong) = mpsc::channel();
+    let own = own::Own::of_process();
     let own_files = [FILE_NAME, pins::FILE_NAME, IGNORE_FILE].map(|name| dir.join(name));
     let walk = WalkBuilder::new(dir)
         .standard_filters(false)
         .add_custom_ignore_filename(IGNORE_FILE)
         .filter_entry(move |found| {
             // Not in submodules either, where it may be a file.
-            let is_own = own_files.iter().any(|own| own == found.path()) || export::is_partial(found.path());
+            let is_own = own_files.iter().any(|own| own == found.path())
+                || export::is_partial(found.path())
+                || own.has(found.path());
             let is_file = found.file_type().is_some_and(|kind| kind.is_file());
             let goes = found.file_name() != OsStr::new(".git") && !is_own && !(is_file && own::is_record(found.path()));
             let is_folder = found.file_type().is_some_and(|kind| kind.is_dir());

@@ -1,8 +1,11 @@
 //! Files in the project's folder that this program itself has left there.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+
+use crate::paths::Paths;
 
 /// How JUnit's XML of this program begins.
 pub const JUNIT: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"provision\"";
@@ -18,4 +21,56 @@ pub fn is_record(path: &Path) -> bool {
     // What cannot be read is told by whoever needs it.
     let read = File::open(path).and_then(|file| file.take(longest as u64).read_to_end(&mut head));
     read.is_ok() && [JUNIT, TRACE].iter().any(|known| head.starts_with(known.as_bytes()))
+}
+
+/// What this process has in some folder while it works, by device and inode: the plain files that its output goes to, and where
+/// the user has it keep checkpoints, keys and machines.
+#[derive(Debug, Clone)]
+pub struct Own(Vec<(u64, u64)>);
+
+impl Own {
+    /// This process's.
+    pub fn of_process() -> Self {
+        let outputs = [
+            rustix::fs::fstat(std::io::stdout()),
+            rustix::fs::fstat(std::io::stderr()),
+        ];
+        let is_plain = |data: &rustix::fs::Stat| rustix::fs::FileType::from_raw_mode(data.st_mode).is_file();
+        let outputs = outputs.into_iter().flatten().filter(is_plain);
+        let mut nodes: Vec<(u64, u64)> = outputs.map(|data| (data.st_dev, data.st_ino)).collect();
+        if let Ok(paths) = Paths::of_user() {
+            for folder in [&paths.cache, &paths.machines] {
+                nodes.extend(node(folder));
+                nodes.extend(
+                    folder
+                        .parent()
+                        .filter(|parent| holds_only(parent, &paths))
+                        .and_then(node),
+                );
+            }
+        }
+        Self(nodes)
+    }
+
+    /// Whether `path` is one of them.
+    pub fn has(&self, path: &Path) -> bool {
+        fs::symlink_metadata(path).is_ok_and(|data| self.0.contains(&(data.dev(), data.ino())))
+    }
+}
+
+fn node(path: &Path) -> Option<(u64, u64)> {
+    fs::metadata(path).ok().map(|data| (data.dev(), data.ino()))
+}
+
+/// Whether nothing but those folders is in `parent`, which was made for them then.
+fn holds_only(parent: &Path, paths: &Paths) -> bool {
+    fs::read_dir(parent).is_ok_and(|mut entries| {
+        entries.all(|entry| {
+            entry.is_ok_and(|entry| {
+                [&paths.cache, &paths.machines]
+                    .iter()
+                    .any(|folder| **folder == entry.path())
+            })
+        })
+    })
 }

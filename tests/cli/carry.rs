@@ -270,6 +270,38 @@ fn an_iso_that_nobody_reads_is_not_hashed() {
 }
 
 #[test]
+fn what_the_program_itself_keeps_in_the_project_is_none_of_it() {
+    let hosts = Hosts::new();
+    let command = |store: &str| {
+        let mut command = hosts.command("a", &["cache", "key", "--stage", "project"]);
+        let folder = hosts.path("project").join(store);
+        command.env("PROVISION_CACHE_DIR", folder.join("cache"));
+        command.env("PROVISION_DATA_DIR", folder.join("data"));
+        command
+    };
+    let key = |store: &str| {
+        let output = command(store).output().unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let plain = key("");
+    let machine = hosts.path("project/data/machines/m");
+    fs::create_dir_all(&machine).unwrap();
+    fs::write(machine.join("password"), "secret").unwrap();
+    fs::create_dir_all(hosts.path("project/cache/v1/identities/jdoe")).unwrap();
+    assert_eq!(key(""), plain);
+    // Its own output, too.
+    let log = hosts.path("project/key.log");
+    let written = command("").stdout(fs::File::create(&log).unwrap()).status().unwrap();
+    assert!(written.success());
+    assert_eq!(fs::read_to_string(&log).unwrap(), plain);
+    fs::remove_file(&log).unwrap();
+    // A folder in which there is something else stays a part of the project.
+    fs::write(hosts.path("project/data/mine"), "").unwrap();
+    assert_ne!(key(""), plain);
+}
+
+#[test]
 fn an_import_needs_no_program_and_keeps_keys_private() {
     let hosts = Hosts::new();
     hosts.make("a");

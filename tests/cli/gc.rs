@@ -30,7 +30,7 @@ fn kernel() -> Vec<u8> {
 }
 
 /// An ISO on which an installer's kernel and initrd seem to be.
-fn iso(place: &Place) -> PathBuf {
+pub fn iso(place: &Place) -> PathBuf {
     let (content, iso) = (place.path("content"), place.path("installer.iso"));
     let folder = content.join("install.amd");
     fs::create_dir_all(&folder).unwrap();

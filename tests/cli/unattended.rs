@@ -371,3 +371,52 @@ fn a_silent_download_shows_that_the_run_lives() {
     );
     assert!(beat["seconds"].as_u64().is_some_and(|seconds| seconds >= 30), "{beat}");
 }
+
+/// Runs a program at a terminal of its own, and closes that once the file `$1` is there.
+const CLOSED_TERMINAL: &str = "
+import fcntl, os, pty, subprocess, sys, termios, threading, time
+master, terminal = pty.openpty()
+def begin():
+    os.setsid()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+child = subprocess.Popen(sys.argv[2:], stdin=terminal, stdout=terminal, stderr=terminal, preexec_fn=begin)
+os.close(terminal)
+os.set_blocking(master, False)
+while child.poll() is None and not os.path.exists(sys.argv[1]):
+    try: os.read(master, 65536)
+    except BlockingIOError: time.sleep(0.02)
+os.close(master)
+print(child.wait())
+";
+
+#[test]
+fn a_run_whose_terminal_goes_ends_as_one_that_is_interrupted() {
+    let place = Place::new();
+    let (mark, trace) = (place.path("close"), place.path("trace.json"));
+    let mut create = place.create(&[]);
+    create.arg("--trace").arg(&trace);
+    let arguments = create.get_args().map(ToOwned::to_owned);
+    let mut around = Command::new("python3");
+    around
+        .args(["-c", CLOSED_TERMINAL])
+        .arg(&mark)
+        .arg(program())
+        .args(arguments);
+    for (name, value) in create.get_envs() {
+        match value {
+            Some(value) => around.env(name, value),
+            None => around.env_remove(name),
+        };
+    }
+    around
+        .current_dir(place.path("project"))
+        .env("TERM", "xterm")
+        .stdout(Stdio::piped());
+    let around = around.spawn().unwrap();
+    place.downloads();
+    fs::write(&mark, "").unwrap();
+    let ended = around.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&ended.stdout).trim(), "130");
+    let trace = fs::read_to_string(&trace).unwrap();
+    assert!(trace.contains("traceEvents"), "{trace}");
+}
