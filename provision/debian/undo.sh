@@ -50,9 +50,8 @@ engine() {
 }
 
 containers() {
-    engine GET '/containers/json?all=true' > /run/undo.containers
-    grep -o '"Id":"[0-9a-f]*"' /run/undo.containers | cut -d '"' -f 4
-    rm /run/undo.containers
+    list=$(engine GET '/containers/json?all=true')
+    printf '%s\n' "$list" | grep -o '"Id":"[0-9a-f]*"' | cut -d '"' -f 4
 }
 
 end_containers() {

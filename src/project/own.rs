@@ -25,7 +25,7 @@ pub fn is_record(path: &Path) -> bool {
 
 /// What this process has in some folder while it works, by device and inode: the plain files that its output goes to, and where
 /// the user has it keep checkpoints, keys and machines.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Own(Vec<(u64, u64)>);
 
 impl Own {
@@ -39,15 +39,10 @@ impl Own {
         let outputs = outputs.into_iter().flatten().filter(is_plain);
         let mut nodes: Vec<(u64, u64)> = outputs.map(|data| (data.st_dev, data.st_ino)).collect();
         if let Ok(paths) = Paths::of_user() {
-            for folder in [&paths.cache, &paths.machines] {
-                nodes.extend(node(folder));
-                nodes.extend(
-                    folder
-                        .parent()
-                        .filter(|parent| holds_only(parent, &paths))
-                        .and_then(node),
-                );
-            }
+            let stores = [paths.cache.as_path(), paths.machines.as_path()];
+            let above = stores.iter().filter_map(|store| store.parent());
+            let above = above.filter(|parent| holds_only(parent, &stores));
+            nodes.extend(stores.into_iter().chain(above).filter_map(node));
         }
         Self(nodes)
     }
@@ -62,15 +57,8 @@ fn node(path: &Path) -> Option<(u64, u64)> {
     fs::metadata(path).ok().map(|data| (data.dev(), data.ino()))
 }
 
-/// Whether nothing but those folders is in `parent`, which was made for them then.
-fn holds_only(parent: &Path, paths: &Paths) -> bool {
-    fs::read_dir(parent).is_ok_and(|mut entries| {
-        entries.all(|entry| {
-            entry.is_ok_and(|entry| {
-                [&paths.cache, &paths.machines]
-                    .iter()
-                    .any(|folder| **folder == entry.path())
-            })
-        })
-    })
+/// Whether nothing but `stores` is in `parent`, which was made for them then.
+fn holds_only(parent: &Path, stores: &[&Path]) -> bool {
+    let is_store = |entry: fs::DirEntry| stores.contains(&entry.path().as_path());
+    fs::read_dir(parent).is_ok_and(|mut entries| entries.all(|entry| entry.is_ok_and(is_store)))
 }
