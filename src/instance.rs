@@ -217,14 +217,22 @@ impl Instance {
     /// A [`Cause::Busy`] fault when another command is at it.
     pub fn lock(&self) -> Result<Lock> {
         private_folder(&self.dir)?;
-        let lock = Lock::try_take(&self.dir.join(LOCK))?;
-        lock.with_context(|| {
-            Fault::new(
-                Cause::Busy,
-                format!("another provision command works on the machine {}", self.name),
-            )
-            .hint("wait for it to end, or make another machine with `--name NAME`")
-        })
+        let lock = Lock::take_unless_held(&self.dir.join(LOCK))?;
+        lock.with_context(|| self.busy())
+    }
+
+    /// Whether another command changes the machine now.
+    pub fn is_busy(&self) -> bool {
+        Lock::is_held(&self.dir.join(LOCK))
+    }
+
+    /// That another command is at it.
+    pub fn busy(&self) -> Fault {
+        Fault::new(
+            Cause::Busy,
+            format!("another provision command works on the machine {}", self.name),
+        )
+        .hint("wait for it to end, or make another machine with `--name NAME`")
     }
 
     /// The same for a machine that must be there, with what is remembered of it under the lock: another command may have
@@ -269,8 +277,11 @@ impl Instance {
         Err(self.none().into())
     }
 
-    /// Removes the folder that locking made of a machine that had just gone, unless somebody else is at it by now.
-    fn remove_empty(&self) -> Result<()> {
+    /// Removes the folder that locking made where no machine came of it, unless somebody else is at it by now.
+    ///
+    /// # Errors
+    /// When it cannot be read or removed.
+    pub fn remove_empty(&self) -> Result<()> {
         let file = self.dir.join(LOCK);
         let Some(_lock) = Lock::try_take(&file)? else {
             return Ok(());

@@ -8,10 +8,14 @@ use anyhow::{Context as _, Result};
 use fs_err as fs;
 
 use crate::cancel::Cancel;
+use crate::fault::{Cause, Fault};
 use crate::wait::Wait;
 
 /// How long somebody else may hold a lock: the longest stage, emulated, on a slow host.
 const LIMIT: Duration = Duration::from_secs(3 * 3600);
+
+/// How long a look at a lock takes at most, with much to spare.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// A lock, held until it is dropped.
 #[derive(Debug)]
@@ -35,6 +39,26 @@ impl Lock {
     /// When the file cannot be made or locked.
     pub fn try_share(file: &Path) -> Result<Option<Self>> {
         Self::try_with(file, std::fs::File::try_lock_shared)
+    }
+
+    /// Takes the lock `file` unless somebody works under it: who only looks ([`Lock::is_held`]) has it for an instant, and
+    /// is waited for.
+    ///
+    /// # Errors
+    /// When the file cannot be made or locked.
+    pub fn take_unless_held(file: &Path) -> Result<Option<Self>> {
+        let soon = Wait::new(format!("the lock {}", file.display()), LOOK).until(|| Self::try_take(file));
+        match soon {
+            Err(error) if Fault::of(&error).is_some_and(|fault| fault.cause == Cause::Timeout) => Ok(None),
+            taken => taken.map(Some),
+        }
+    }
+
+    /// Whether somebody holds the lock `file` alone; not, where nobody can tell.
+    pub fn is_held(file: &Path) -> bool {
+        // It is not made where it is not there, and needs not be this user's.
+        let open = std::fs::File::open(file);
+        open.is_ok_and(|open| matches!(open.try_lock_shared(), Err(TryLockError::WouldBlock)))
     }
 
     fn try_with(file: &Path, lock: fn(&std::fs::File) -> Result<(), TryLockError>) -> Result<Option<Self>> {
@@ -113,5 +137,26 @@ mod tests {
         let alone = Lock::try_take(&file).unwrap();
         assert!(alone.is_some());
         assert!(Lock::try_share(&file).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_look_makes_nothing_and_keeps_nobody_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("lock");
+        assert!(!Lock::is_held(&file) && !file.exists());
+        let held = Lock::take_unless_held(&file).unwrap();
+        assert!(held.is_some() && Lock::is_held(&file));
+        assert!(Lock::take_unless_held(&file).unwrap().is_none());
+        drop(held);
+        assert!(!Lock::is_held(&file));
+        // Another process that looks.
+        let look = Lock::try_share(&file).unwrap();
+        let taken = std::thread::scope(|scope| {
+            let taken = scope.spawn(|| Lock::take_unless_held(&file).unwrap().is_some());
+            std::thread::yield_now();
+            drop(look);
+            taken.join().unwrap()
+        });
+        assert!(taken);
     }
 }

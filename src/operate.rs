@@ -43,10 +43,13 @@ pub fn target(instance: &Instance, record: &Record) -> Result<Target> {
 /// The record of a machine that must run.
 ///
 /// # Errors
-/// A [`Cause::Usage`] fault when there is none, or it does not run.
+/// A [`Cause::Usage`] fault when there is none, or it does not run; a [`Cause::Busy`] one while another command works on it.
 pub fn running(instance: &Instance) -> Result<Record> {
     let record = instance.require()?;
     if !instance.runs(&record) {
+        if instance.is_busy() {
+            bail!(instance.busy());
+        }
         bail!(
             Fault::new(Cause::Usage, format!("the machine {} does not run", instance.name))
                 .hint(format!("`provision start --name {}`", instance.name))

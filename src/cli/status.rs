@@ -23,10 +23,20 @@ pub struct Args {
     pub machine: Machine,
 }
 
+/// It can be worked with.
+const RUNNING: &str = "running";
+
+/// It does not run, and a command is at it: most often the `create` that makes it.
+const BUSY: &str = "busy";
+
+/// Nobody is at it.
+const STOPPED: &str = "stopped";
+
 /// A machine as it is shown, here and by `list`.
 #[derive(Serialize)]
 pub(super) struct Shown {
     pub(super) name: String,
+    /// [`RUNNING`], [`BUSY`] or [`STOPPED`].
     pub(super) state: &'static str,
     #[serde(flatten)]
     pub(super) record: Record,
@@ -37,7 +47,13 @@ impl Shown {
     pub(super) fn new(instance: &Instance, record: Record) -> Self {
         Self {
             name: instance.name.to_string(),
-            state: if instance.runs(&record) { "running" } else { "stopped" },
+            state: if instance.runs(&record) {
+                RUNNING
+            } else if instance.is_busy() {
+                BUSY
+            } else {
+                STOPPED
+            },
             folder: instance.dir().to_owned(),
             record,
         }
@@ -47,6 +63,7 @@ impl Shown {
     pub(super) fn phase(&self) -> String {
         match self.record.phase {
             Phase::Made => "made".into(),
+            Phase::Building(stage) if self.state == BUSY => format!("at {stage}"),
             Phase::Building(stage) => format!("unfinished: {stage}"),
             Phase::Failed(stage) => format!("{stage} failed"),
         }

@@ -53,8 +53,11 @@ impl Args {
         }
         if !instance.runs(&record) {
             let name = &instance.name;
-            app.events
-                .note(format!("{name} is off: `provision start --name {name}` starts it"));
+            app.events.note(if instance.is_busy() {
+                instance.busy().message
+            } else {
+                format!("{name} is off: `provision start --name {name}` starts it")
+            });
         }
         let (domain, port) = (record.login.domain(), record.https_port);
         let url = match port {

@@ -619,6 +619,29 @@ fn a_damaged_record_is_listed_and_can_be_destroyed() {
     let listed = place.succeeds(&["--json", "list"]);
     assert!(listed.contains(r#""state":"damaged""#), "{listed}");
     assert!(place.succeeds(&["cache", "ls"]).contains("machine n"));
+    // While a command is at one.
+    let lock = fs::File::open(place.path("data/machines/n/lock")).unwrap();
+    lock.lock().unwrap();
+    let listed = place.succeeds(&["list"]);
+    assert!(
+        listed
+            .lines()
+            .any(|line| line.starts_with("n ") && line.contains("busy")),
+        "{listed}"
+    );
+    assert!(place.succeeds(&["status", "--name", "n"]).starts_with("n is busy"));
+    place.fails(
+        &["exec", "--name", "n", "--", "true"],
+        11,
+        "another provision command works on the machine n",
+    );
+    place.fails(
+        &["start", "--name", "n"],
+        11,
+        "another provision command works on the machine n",
+    );
+    drop(lock);
+    assert!(place.succeeds(&["status", "--name", "n"]).starts_with("n is stopped"));
     for command in ["status", "start", "credentials"] {
         place.fails(&[command, "--name", "m"], 1, "provision destroy --name m");
     }
