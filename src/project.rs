@@ -5,6 +5,7 @@
 
 mod archive;
 mod collect;
+pub mod makefile;
 pub mod own;
 
 pub use collect::sends;

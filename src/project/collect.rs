@@ -30,7 +30,7 @@ const SECRETS: &str = "secrets";
 const MODE: u32 = 0o7777;
 
 /// The names under which make looks for a makefile (GNU make's manual, "What Name to Give Your Makefile").
-const MAKEFILES: [&str; 3] = ["GNUmakefile", "makefile", "Makefile"];
+pub(super) const MAKEFILES: [&str; 3] = ["GNUmakefile", "makefile", "Makefile"];
 
 impl Tree {
     /// The tree of a project: its folder, with `env` and `secrets` in the place of what it may hold there.
