@@ -37,6 +37,7 @@ use crate::paths::Paths;
 use crate::pins::Lock;
 use crate::plan::making::Makings;
 use crate::plan::{Plan, Planned};
+use crate::project::makefile;
 use crate::stage::booted::Start;
 use crate::stage::{self, Host};
 use crate::timing::Recorder;
@@ -75,11 +76,20 @@ pub enum Aim {
 /// # Errors
 /// Whatever stops a stage; what was finished before stays, and so does the machine as it was before.
 pub fn create(creation: &Creation<'_>) -> Result<()> {
+    let Creation { config, paths, .. } = creation;
+    let instance = Instance::new(paths, &config.name);
+    let lock = instance.lock()?;
+    create_locked(creation, instance.clone()).inspect_err(|_| {
+        drop(lock);
+        // Of a run that came to nothing the folder is empty; of any other it stays.
+        let _ = instance.remove_empty();
+    })
+}
+
+fn create_locked(creation: &Creation<'_>, instance: Instance) -> Result<()> {
     let Creation {
         config, paths, host, ..
     } = creation;
-    let instance = Instance::new(paths, &config.name);
-    let _lock = instance.lock()?;
     let store = Store::open(&paths.cache)?;
     let _share = store.share(&host.cancel, || {
         host.events
@@ -91,6 +101,9 @@ pub fn create(creation: &Creation<'_>) -> Result<()> {
     moments::settle(&host.events, &instance, &mut record)?;
     // What is cheap to get wrong is read first: nobody wants to hear of a bad link after a long download.
     let parts = Parts::gather(config, paths, creation.lock.as_ref())?;
+    if let Some(lack) = makefile::lacks(&config.project) {
+        host.events.warn(lack);
+    }
     creation.require_kept(&parts, &store, &creation.makings(&store, &record))?;
     instance.remember(&record)?;
     let mut run = Run {

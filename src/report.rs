@@ -31,7 +31,7 @@ use serde::Serialize;
 
 use crate::cli::Global;
 use crate::event::{Event, Events, Stream};
-use crate::fault::Fault;
+use crate::fault::{Cause, Fault};
 use course::Beat;
 use desk::{Desk, Written};
 use heartbeat::Heart;
@@ -249,7 +249,17 @@ pub fn relay(stream: Stream, bytes: &[u8]) -> Result<()> {
         Stream::Stdout => write(&mut io::stdout().lock(), bytes),
         Stream::Stderr => write(&mut io::stderr().lock(), bytes),
     };
-    written.context("writing the output")
+    written.map_err(|error| {
+        let is_full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        let error = anyhow::Error::new(error);
+        // What is known of full disks is about this program's folders, and this is none of them.
+        if is_full {
+            let fault = Fault::new(Cause::Space, "writing the output");
+            error.context(fault.hint("`df -h` tells which disk is full; the output can go elsewhere"))
+        } else {
+            error.context("writing the output")
+        }
+    })
 }
 
 /// Passes what a guest has logged on: unchanged, but that GitHub's runner takes nothing in it for a command.

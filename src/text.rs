@@ -14,8 +14,9 @@ const LIMIT: u64 = 4 << 20;
 /// When it cannot be read, is no plain file, is too large or no UTF-8.
 pub fn read(path: &Path) -> Result<String> {
     let refused = |why: &str| Error::new(ErrorKind::InvalidInput, format!("{} {why}", path.display()));
+    let told = |error: Error| Error::new(error.kind(), format!("{}: {error}", path.display()));
     // Opening a pipe would wait.
-    if !fs::metadata(path)?.is_file() {
+    if !std::fs::metadata(path).map_err(told)?.is_file() {
         return Err(refused("is no plain file"));
     }
     let mut bytes = Vec::new();
@@ -35,7 +36,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("f");
         let refused = || read(&file).unwrap_err().to_string();
-        assert!(refused().contains("No such file"));
+        let missing = refused();
+        assert!(
+            missing.starts_with(file.to_str().unwrap()) && missing.contains(": No such file"),
+            "{missing}"
+        );
         std::fs::write(&file, "a = 1\n").unwrap();
         assert_eq!(read(&file).unwrap(), "a = 1\n");
         std::fs::write(&file, [0xff]).unwrap();

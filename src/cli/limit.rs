@@ -17,7 +17,13 @@ pub struct Limit(pub Option<Duration>);
 /// What is wrong with it.
 pub fn limit(text: &str) -> Result<Limit, String> {
     let variable = std::env::var_os(VARIABLE);
-    read(text, variable.is_some_and(|value| value.is_empty()))
+    // clap names the flag even where nobody gave it.
+    let from = if variable.as_deref() == Some(text.as_ref()) {
+        format!(" (set by {VARIABLE})")
+    } else {
+        String::new()
+    };
+    read(text, variable.is_some_and(|value| value.is_empty())).map_err(|wrong| wrong + &from)
 }
 
 /// An empty variable is one that is not set, as for most programs; nobody means no limit by an empty flag.

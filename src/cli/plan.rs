@@ -11,6 +11,7 @@ use crate::key::Inputs;
 use crate::pipeline::{self, Foreseen, Parts};
 use crate::plan::Standing;
 use crate::plan::making::Makings;
+use crate::project::makefile;
 use crate::report::{self, Output, Paint};
 use crate::stage::led::not_kept;
 
@@ -90,6 +91,9 @@ impl Args {
     /// When the configuration or the project cannot be read.
     pub fn run(&self, app: &App) -> Result<()> {
         let config = app.config(&self.settings)?;
+        if let Some(lack) = makefile::lacks(&config.project) {
+            app.events.warn(lack);
+        }
         let store = Store::at(&app.paths.cache);
         let machine = Instance::new(&app.paths, &config.name).record()?;
         if let Some(machine) = &machine {
@@ -165,7 +169,7 @@ fn lines(foreseen: Option<&Foreseen>, store: &Store, own: Option<&Base>, unknown
 fn media(foreseen: &Foreseen, is_installed: bool) -> &'static str {
     match (foreseen.has_iso, is_installed) {
         (true, true) if !foreseen.looks_at_iso => "nobody has to read the ISO",
-        (true, _) => "the cached ISO is checked",
+        (true, _) => "the ISO is checked",
         (false, true) => "the ISO is not in the cache, and nobody has to read it",
         (false, false) => "the ISO is downloaded",
     }

@@ -78,7 +78,8 @@ pub fn port(text: &str) -> Result<u16, String> {
 pub fn duration(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(time) if !time.is_zero() => Ok(time),
-        _ => Err(format!("`{text}` is not a time: write 90m, 2h or 1h 30m")),
+        Ok(_) => Err(format!("`{text}` leaves no time at all: write 90m, 2h or 1h 30m")),
+        Err(_) => Err(format!("`{text}` is not a time: write 90m, 2h or 1h 30m")),
     }
 }
 

@@ -34,11 +34,20 @@ pub fn write(file: &Path, run: &Run<'_>) -> Result<()> {
         .prefix(".provision-junit")
         // Others read it; the user's mask has its say.
         .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666))
-        .tempfile_in(folder)?;
+        .tempfile_in(folder)
+        .map_err(nameless)?;
     io::Write::write_all(&mut new, &bytes)?;
     new.as_file().sync_all()?;
     new.persist(file)?;
     Ok(())
+}
+
+/// What the system says, without the name of a file that nobody has asked for and that is another each time.
+fn nameless(error: io::Error) -> anyhow::Error {
+    let inner = error.get_ref().and_then(std::error::Error::source);
+    inner
+        .map(ToString::to_string)
+        .map_or_else(|| error.into(), anyhow::Error::msg)
 }
 
 /// The XML.

@@ -238,7 +238,7 @@ fn an_iso_that_nobody_reads_is_not_hashed() {
     // Whoever hashed it would see that it is another.
     fs::write(folder.join("debian.iso"), "damaged").unwrap();
     let media = || hosts.plan("a")[0]["reason"].clone();
-    assert_eq!(media(), "the cached ISO is checked");
+    assert_eq!(media(), "the ISO is checked");
     let file = hosts.path("events");
     // What it says until it has said `last`, however slowly.
     let create = |last: &str| {

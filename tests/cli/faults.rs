@@ -93,6 +93,41 @@ fn a_folder_without_a_project_is_refused() {
 }
 
 #[test]
+fn what_fails_at_once_leaves_no_machine() {
+    let place = Place::new();
+    std::os::unix::fs::symlink("/etc/hosts", place.project().join("Makefile.new")).unwrap();
+    fs::rename(place.project().join("Makefile.new"), place.project().join("Makefile")).unwrap();
+    refused(
+        &place.run(&["create", "--login", "jdoe", "--accelerator", "tcg"]),
+        3,
+        &["Makefile", "hint:"],
+    );
+    let machines = fs::read_dir(place.0.path().join("data/machines")).map_or(0, Iterator::count);
+    assert_eq!(machines, 0);
+}
+
+#[test]
+fn a_target_that_nothing_makes_is_told_before_anything_is_done() {
+    let place = Place::new();
+    let planned = |target: &str| {
+        let output = place.run(&["plan", "--login", "jdoe", "--target", target]);
+        assert_eq!(output.status.code(), Some(0));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(planned("bonus").contains("`make bonus` will fail"));
+    assert!(!planned("all").contains("will fail"));
+}
+
+#[test]
+fn a_full_disk_of_the_output_is_not_taken_for_the_caches() {
+    let place = Place::new();
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = place.command(&["guests"]).stdout(full).output().unwrap();
+    refused(&output, 12, &["writing the output", "hint: `df -h`"]);
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("prune"));
+}
+
+#[test]
 fn a_login_of_the_system_is_refused() {
     refused(&Place::new().run(&["create", "--login", "root"]), 3, &["root"]);
 }

@@ -349,6 +349,9 @@ fn a_limit_is_a_time() {
             "{variable:?} {flag:?}: {}",
             stderr(&output)
         );
+        // Nobody looks for a flag that was not given.
+        let blamed = stderr(&output).contains("(set by PROVISION_TIMEOUT)");
+        assert_eq!(blamed, variable == "soon", "{variable:?} {flag:?}: {}", stderr(&output));
     }
 }
 
