@@ -3,9 +3,11 @@
 //! The disk is converted, never used as it came: what an image names or hides beside its data does not reach the machine.
 //! Sealed images are handed this host's keys when the machine starts (see [`crate::operate`]).
 
+mod convert;
 mod header;
 mod ova;
 mod ovf;
+mod place;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -13,11 +15,13 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail};
 use fs_err as fs;
 
+use self::convert::convert;
 use self::header::Kind;
+use self::place::put_in_place;
 use crate::cancel::Cancel;
 use crate::checkpoint::Store;
 use crate::config::{AcceleratorChoice, Login, MachineChoice, MachineName, Ports, value};
-use crate::event::{Event, Events, Stage, Unit};
+use crate::event::{Event, Events, Stage};
 use crate::fault::{Cause, Fault};
 use crate::host;
 use crate::identity::Identity;
@@ -25,18 +29,12 @@ use crate::instance::{self, Instance, Phase, Record};
 use crate::lock::Lock;
 use crate::machine::driver::{Home, Hypervisor};
 use crate::machine::engine;
-use crate::machine::qemu::convert::{self, Conversion, ImageFormat};
-use crate::moments;
 use crate::operate;
 use crate::paths::Paths;
-use crate::process::kill_point;
 
 /// What a machine has that neither the image nor the user tells.
 const CPUS: u32 = 2;
 const MEMORY_MIB: u64 = 4096;
-
-/// What of an image is neither data nor holes, generously.
-const TABLES: u64 = 16 << 20;
 
 /// What is wanted.
 #[derive(Debug)]
@@ -214,27 +212,7 @@ fn make(
 ) -> Result<Record> {
     let (instance, work) = (work.instance, work.dir.as_path());
     let driver = hypervisor.driver();
-    let (events, file) = (wanted.events, wanted.file);
-    let described;
-    let (disk, kind) = match image {
-        Image::Disk(kind) => {
-            described = None;
-            (std::path::absolute(file).context("finding the image")?, *kind)
-        }
-        Image::Ova => {
-            host::disk::require(work, fs::metadata(file)?.len())?;
-            events.step(Stage::Import, "unpacking and checking");
-            let unpacked = ova::unpack(file, work, events, wanted.cancel)?;
-            if !unpacked.is_checked {
-                events.warn(format!(
-                    "{} has no manifest: nothing tells whether it is damaged",
-                    file.display()
-                ));
-            }
-            described = Some(unpacked.described);
-            (unpacked.disk, Kind::Vmdk)
-        }
-    };
+    let (disk, kind, described) = unpacked(wanted, image, work)?;
     let converted = work.join("converted");
     convert(wanted, &disk, kind, &converted, driver.image_format())?;
     let (made, name) = (driver.disk_in(work), instance.name.to_string());
@@ -244,12 +222,42 @@ fn make(
         Some(identity) => identity,
         None => Identity::load_or_create(&wanted.paths.identity(login.as_str()), true)?,
     };
-    // What a descriptor asks for counts where a user could, too.
-    let cpus = described.as_ref().and_then(|it| it.cpus);
+    let mut record = record(wanted, login, described.as_ref(), hypervisor)?;
+    operate::choose_ports(&mut record, &operate::ports_of_others(wanted.paths, instance)?)?;
+    put_in_place(instance, &made, &identity, &record)?;
+    Ok(record)
+}
+
+/// The disk in an image, and what the image says of its machine.
+fn unpacked(wanted: &Import<'_>, image: &Image, work: &Path) -> Result<(PathBuf, Kind, Option<ovf::Described>)> {
+    let (events, file) = (wanted.events, wanted.file);
+    if let Image::Disk(kind) = image {
+        return Ok((std::path::absolute(file).context("finding the image")?, *kind, None));
+    }
+    host::disk::require(work, fs::metadata(file)?.len())?;
+    events.step(Stage::Import, "unpacking and checking");
+    let unpacked = ova::unpack(file, work, events, wanted.cancel)?;
+    if !unpacked.is_checked {
+        events.warn(format!(
+            "{} has no manifest: nothing tells whether it is damaged",
+            file.display()
+        ));
+    }
+    Ok((unpacked.disk, Kind::Vmdk, Some(unpacked.described)))
+}
+
+/// The record of the machine, which has no ports yet. What a descriptor asks for counts where a user could ask for it, too.
+fn record(
+    wanted: &Import<'_>,
+    login: Login,
+    described: Option<&ovf::Described>,
+    hypervisor: Hypervisor,
+) -> Result<Record> {
+    let cpus = described.and_then(|it| it.cpus);
     let cpus = cpus.filter(|cpus| value::cpus(&cpus.to_string()).is_ok());
-    let memory_mib = described.as_ref().and_then(|it| it.memory_mib);
+    let memory_mib = described.and_then(|it| it.memory_mib);
     let memory_mib = memory_mib.filter(|mib| value::memory(&format!("{mib}M")).is_ok());
-    let mut record = Record {
+    Ok(Record {
         login,
         guest: "imported".to_owned(),
         made: jiff::Timestamp::now(),
@@ -265,47 +273,11 @@ fn make(
         machine: hypervisor,
         accelerator: None,
         wish: AcceleratorChoice::default(),
-        project: std::path::absolute(file).context("finding the image")?,
+        project: std::path::absolute(wanted.file).context("finding the image")?,
         disk_id: None,
         untouched: false,
         restoring: None,
-    };
-    operate::choose_ports(&mut record, &operate::ports_of_others(wanted.paths, instance)?)?;
-    put_in_place(instance, &made, &identity, &record)?;
-    Ok(record)
-}
-
-/// Makes the disk `made` that of the machine, which becomes what `record` says, whatever it was before.
-fn put_in_place(instance: &Instance, made: &Path, identity: &Identity, record: &Record) -> Result<()> {
-    let driver = record.machine.driver();
-    instance.clear_work_but(Some(Stage::Import))?;
-    if instance.record()?.is_some() {
-        // From here on the record of the former does not tell what the disk is.
-        instance.remember(&Record {
-            phase: Phase::Building(Stage::Import),
-            ..record.clone()
-        })?;
-        instance.forget_provenance()?;
-    }
-    kill_point::pass();
-    moments::remove_all(instance)?;
-    kill_point::pass();
-    // A disk of the same kind is replaced.
-    if Hypervisor::of(instance.dir()) != record.machine {
-        instance.home().remove()?;
-    }
-    for of_the_former in [instance.run_dir(), instance.dir().join("logs")] {
-        if of_the_former.exists() {
-            fs::remove_dir_all(of_the_former)?;
-        }
-    }
-    driver.replace(made, &driver.disk_in(instance.dir()), instance.name.as_str())?;
-    kill_point::pass();
-    // What the former disk lay on is left once that has gone.
-    instance.home().sweep_moments(&[])?;
-    identity.copy_to(&instance.identity())?;
-    // The record comes last: without it there is no machine.
-    instance.remember(record)
+    })
 }
 
 /// The guest's user: as the user of this program says, else the image, else as everywhere.
@@ -318,42 +290,6 @@ fn login(wanted: &Import<'_>, described: Option<&ovf::Described>) -> Result<Logi
         .or_else(|| wanted.default_login.clone());
     login.with_context(|| {
         Fault::new(Cause::Usage, "the image does not tell its user's name").hint("`--login LOGIN` does")
-    })
-}
-
-/// The error of an image that could not be read. Whoever asks to stop says nothing of the image.
-fn unreadable(error: anyhow::Error, damaged: Fault) -> anyhow::Error {
-    if Fault::is_stop(&error) {
-        error
-    } else {
-        error.context(damaged)
-    }
-}
-
-fn convert(wanted: &Import<'_>, disk: &Path, kind: Kind, made: &Path, format: ImageFormat) -> Result<()> {
-    header::require_alone(disk, kind)?;
-    let damaged = || Fault::new(Cause::Verification, format!("{} is damaged", wanted.file.display()));
-    if !convert::is_sound(disk, kind.driver(), wanted.cancel)? {
-        bail!(damaged());
-    }
-    let parts = convert::map(disk, kind.driver(), wanted.cancel).map_err(|error| unreadable(error, damaged()))?;
-    let folder = made.parent().unwrap_or(made);
-    host::disk::require(folder, convert::in_blocks(&parts, format.unit()) + TABLES)?;
-    let total = convert::data(&parts);
-    wanted.events.step(Stage::Import, "converting");
-    let conversion = Conversion {
-        from: disk,
-        driver: kind.driver(),
-        to: made,
-        format,
-    };
-    convert::convert(&conversion, wanted.cancel, |hundredths| {
-        wanted.events.emit(Event::Progress {
-            stage: Stage::Import,
-            done: convert::part_of(total, hundredths),
-            total: Some(total),
-            unit: Unit::Bytes,
-        });
     })
 }
 

@@ -1,9 +1,13 @@
 //! Tests of what an import in place of another machine leaves where it is killed.
 
+use super::convert::unreadable;
 use super::*;
 use crate::checkpoint::{Base, Store};
 use crate::key::{Inputs, Key};
+use crate::machine::qemu::convert::map;
 use crate::machine::qemu::image;
+use crate::moments;
+use crate::process::kill_point;
 
 fn paths(folder: &Path) -> Paths {
     Paths {
@@ -75,7 +79,7 @@ fn an_interruption_is_no_damage() {
     cancel.raise();
     let image = Path::new("/nowhere.qcow2");
     let damaged = || Fault::new(Cause::Verification, "it is damaged");
-    let error = unreadable(convert::map(image, "qcow2", &cancel).unwrap_err(), damaged());
+    let error = unreadable(map(image, "qcow2", &cancel).unwrap_err(), damaged());
     assert_eq!(Fault::exit_code(&error), 130, "{error:#}");
     let error = Cancel::in_vain(error.context("importing"), "no machine was made");
     let fault = Fault::of(&error).unwrap();
@@ -84,7 +88,7 @@ fn an_interruption_is_no_damage() {
         fault.cause == Cause::Interrupted && hint.starts_with("no machine was made"),
         "{hint}"
     );
-    let error = unreadable(convert::map(image, "qcow2", &Cancel::default()).unwrap_err(), damaged());
+    let error = unreadable(map(image, "qcow2", &Cancel::default()).unwrap_err(), damaged());
     assert_eq!(Fault::exit_code(&error), 5, "{error:#}");
 }
 

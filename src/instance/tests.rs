@@ -1,6 +1,7 @@
 //! Tests of what is known under the lock.
 
 use super::*;
+use crate::fault::{Cause, Fault};
 
 fn instance(folder: &Path) -> Instance {
     let paths = Paths {

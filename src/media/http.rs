@@ -2,6 +2,9 @@
 //! it may pass. The proxies of the environment (`HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`, in upper or
 //! lower case) are used, as is the host's store of certificate authorities.
 
+mod error;
+mod head;
+
 use std::io::Read as _;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
@@ -11,8 +14,11 @@ use reqwest::Url;
 use reqwest::blocking::{Client, Response};
 use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 
+pub use self::error::HttpError;
+use self::error::{broken, chain, no_client, unreachable};
+pub use self::head::Part;
+use self::head::{Head, head_of};
 use crate::cancel::Cancel;
-use crate::fault::{Cause, Fault};
 use crate::wait::{self, Wait};
 
 /// How many bytes are taken from the connection at once, and how many such blocks may wait for the reader: enough
@@ -50,84 +56,6 @@ impl Default for Patience {
     }
 }
 
-/// Why a request gave nothing. Addresses are shown without user name and password.
-#[derive(Debug, thiserror::Error)]
-pub enum HttpError {
-    /// Not an http or https address.
-    #[error("{0:?} is no http or https address")]
-    Address(String),
-    /// No answer at all.
-    #[error("no answer from {url}: {reason}")]
-    Unreachable {
-        /// What was asked for.
-        url: String,
-        /// What went wrong.
-        reason: String,
-    },
-    /// Somebody answers who cannot prove to be the server.
-    #[error("{url} has a certificate that this host does not trust: {reason}")]
-    Untrusted {
-        /// What was asked for.
-        url: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// An answer other than the file.
-    #[error("{url} answered {status}")]
-    Status {
-        /// What was asked for.
-        url: String,
-        /// The status code.
-        status: u16,
-    },
-    /// The answer broke off.
-    #[error("{url} broke off: {reason}")]
-    Broken {
-        /// What was asked for.
-        url: String,
-        /// What went wrong.
-        reason: String,
-    },
-    /// An answer that is something else than the file, as login pages and some proxies give.
-    #[error("{url} is not what it should be: {reason}")]
-    Other {
-        /// What was asked for.
-        url: String,
-        /// What it is instead.
-        reason: String,
-    },
-    /// The answer is larger than what was asked for can be.
-    #[error("{url} is larger than {limit} bytes")]
-    TooLarge {
-        /// What was asked for.
-        url: String,
-        /// What was allowed.
-        limit: u64,
-    },
-}
-
-impl HttpError {
-    /// Whether `error` is one of these.
-    pub fn of(error: &anyhow::Error) -> Option<&Self> {
-        error.downcast_ref()
-    }
-
-    /// Whether the same request may succeed a little later.
-    pub fn may_pass(&self) -> bool {
-        match self {
-            Self::Unreachable { .. } | Self::Broken { .. } => true,
-            // Request Timeout, Too Early, Too Many Requests, and the server's own troubles.
-            Self::Status { status, .. } => matches!(status, 408 | 425 | 429 | 500..=599),
-            Self::Address(_) | Self::Untrusted { .. } | Self::Other { .. } | Self::TooLarge { .. } => false,
-        }
-    }
-
-    /// Whether the server says that the file is not there (any more).
-    pub const fn is_gone(&self) -> bool {
-        matches!(self, Self::Status { status: 404 | 410, .. })
-    }
-}
-
 /// A client.
 pub struct Http {
     client: Client,
@@ -147,15 +75,6 @@ pub struct Answer {
     pub part: Option<Part>,
     /// The body.
     pub body: Body,
-}
-
-/// A part of a file: `Content-Range` (RFC 9110, 14.4).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Part {
-    /// The first byte's place.
-    pub from: u64,
-    /// The whole file's size in bytes, where the server says.
-    pub total: Option<u64>,
 }
 
 impl Http {
@@ -340,35 +259,6 @@ fn parse(url: &str) -> Result<(Url, String), HttpError> {
     }
 }
 
-struct Head {
-    status: u16,
-    length: Option<u64>,
-    validator: Option<String>,
-    part: Option<Part>,
-}
-
-fn head_of(response: &Response) -> Head {
-    let field = |name: HeaderName| response.headers().get(name)?.to_str().ok();
-    // A weak tag may not be used with ranges (RFC 9110, 13.1.5).
-    let tag = field(header::ETAG).filter(|tag| tag.starts_with('"'));
-    Head {
-        status: response.status().as_u16(),
-        length: response.content_length(),
-        validator: tag.or_else(|| field(header::LAST_MODIFIED)).map(ToOwned::to_owned),
-        part: field(header::CONTENT_RANGE).and_then(parse_part),
-    }
-}
-
-/// `bytes 100-199/1000` or `bytes 100-199/*`.
-fn parse_part(text: &str) -> Option<Part> {
-    let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
-    let (from, _) = range.split_once('-')?;
-    Some(Part {
-        from: from.parse().ok()?,
-        total: total.parse().ok(),
-    })
-}
-
 /// Carries the body over to the reader until either has enough.
 fn pump(mut response: Response, to: &SyncSender<std::io::Result<Vec<u8>>>) {
     let mut block = vec![0; BLOCK];
@@ -383,56 +273,4 @@ fn pump(mut response: Response, to: &SyncSender<std::io::Result<Vec<u8>>>) {
             break;
         }
     }
-}
-
-fn no_client(error: reqwest::Error) -> anyhow::Error {
-    let reason = chain(&error);
-    let fault = Fault::new(Cause::Network, format!("HTTPS cannot be set up: {reason}"));
-    let hint = "install the package ca-certificates, or name a file of trusted certificates in SSL_CERT_FILE";
-    anyhow::Error::new(error).context(fault.hint(hint))
-}
-
-fn unreachable(url: String, error: reqwest::Error) -> HttpError {
-    let error = error.without_url();
-    if let Some(certificate) = certificate_error(&error) {
-        let reason = certificate.to_string();
-        return HttpError::Untrusted { url, reason };
-    }
-    let reason = chain(&error);
-    HttpError::Unreachable { url, reason }
-}
-
-fn certificate_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::CertificateError> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        // An I/O error does not count what it wraps among its sources.
-        let wrapped = error.downcast_ref::<std::io::Error>().and_then(|io| io.get_ref());
-        let tls = wrapped
-            .and_then(|inner| inner.downcast_ref())
-            .or_else(|| error.downcast_ref());
-        if let Some(rustls::Error::InvalidCertificate(certificate)) = tls {
-            return Some(certificate);
-        }
-        next = wrapped.map(|inner| inner as _).or_else(|| error.source());
-    }
-    None
-}
-
-fn broken(url: String, reason: &str) -> HttpError {
-    let reason = reason.to_owned();
-    HttpError::Broken { url, reason }
-}
-
-/// An error with what lies beneath it, each part once.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        next = cause.source();
-    }
-    text
 }
