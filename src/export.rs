@@ -261,7 +261,7 @@ impl Job<'_> {
             is_sealed: self.wanted.seal.is_some(),
         };
         let file = self.place.room("manifest")?.join("machine.yaml");
-        fs::write(&file, kubevirt::manifest(&machine))?;
+        fs::write(&file, kubevirt::manifest(&machine)?)?;
         fs::File::open(&file)?.sync_all()?;
         Ok(Some(file))
     }

@@ -1,5 +1,10 @@
 //! The manifest with which a Kubernetes cluster with KubeVirt runs a containerdisk.
 
+use anyhow::{Context as _, Result};
+use minijinja::{Environment, UndefinedBehavior, context};
+
+const TEMPLATE: &str = include_str!("kubevirt.yaml.j2");
+
 /// The label of the disk on which a sealed machine looks for keys (`provision-first-boot.sh`).
 const KEYS_LABEL: &str = "PROVISION";
 
@@ -19,105 +24,30 @@ pub struct Machine<'a> {
 }
 
 /// A `VirtualMachine` and a `Service` that leads to it (KubeVirt's API `kubevirt.io/v1`).
-pub fn manifest(machine: &Machine<'_>) -> String {
-    let Machine {
-        cpus,
-        memory_mib,
-        is_sealed,
-        ..
-    } = machine;
+///
+/// # Errors
+/// When the template is wrong.
+pub fn manifest(machine: &Machine<'_>) -> Result<String> {
     let name = object_name(machine.name);
     let image = machine
         .image
         .map_or_else(|| format!("{name}:latest"), ToOwned::to_owned);
-    let image = serde_json::Value::from(image);
-    let push = if machine.image.is_some() {
-        "# The image has to be where `containerDisk` says, for example by `skopeo copy --preserve-digests oci:FOLDER:latest docker://IMAGE`."
-    } else {
-        "# Push the image where the cluster finds it (skopeo copy --preserve-digests oci:FOLDER:latest docker://REGISTRY/IMAGE), and write that\n\
-         # under `containerDisk`; `provision export --image` does."
-    };
-    let (comment, keys_disk, keys_volume) = if *is_sealed {
-        (
-            format!(
-                "#\n# Who may log in: kubectl create secret generic {name}-keys --from-file=authorized_keys=$HOME/.ssh/id_ed25519.pub\n"
-            ),
-            "            - name: keys\n              disk:\n                bus: virtio\n".to_owned(),
-            format!(
-                "        - name: keys\n          secret:\n            secretName: {name}-keys\n            optional: true\n            \
-                 volumeLabel: {KEYS_LABEL}\n"
-            ),
-        )
-    } else {
-        Default::default()
-    };
-    format!(
-        r"{push}
-# Its disk is as in the image at every start: what the machine writes goes when it stops.
-{comment}apiVersion: kubevirt.io/v1
-kind: VirtualMachine
-metadata:
-  name: {name}
-  labels:
-    app.kubernetes.io/name: {name}
-spec:
-  runStrategy: Always
-  template:
-    metadata:
-      labels:
-        kubevirt.io/vm: {name}
-    spec:
-      terminationGracePeriodSeconds: 180
-      domain:
-        cpu:
-          cores: {cpus}
-        memory:
-          guest: {memory_mib}Mi
-        resources:
-          requests:
-            memory: {memory_mib}Mi
-        devices:
-          rng: {{}}
-          disks:
-            - name: system
-              bootOrder: 1
-              disk:
-                bus: virtio
-{keys_disk}          interfaces:
-            - name: default
-              model: virtio
-              masquerade: {{}}
-              ports:
-                - name: https
-                  protocol: TCP
-                  port: 443
-                - name: ssh
-                  protocol: TCP
-                  port: 22
-      networks:
-        - name: default
-          pod: {{}}
-      volumes:
-        - name: system
-          containerDisk:
-            image: {image}
-{keys_volume}---
-apiVersion: v1
-kind: Service
-metadata:
-  name: {name}
-spec:
-  selector:
-    kubevirt.io/vm: {name}
-  ports:
-    - name: https
-      port: 443
-      targetPort: 443
-    - name: ssh
-      port: 22
-      targetPort: 22
-"
-    )
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    let text = environment.render_str(
+        TEMPLATE,
+        context! {
+            name,
+            // A string of JSON is one of YAML.
+            image => serde_json::Value::from(image).to_string(),
+            is_named => machine.image.is_some(),
+            cpus => machine.cpus,
+            memory_mib => machine.memory_mib,
+            is_sealed => machine.is_sealed,
+            keys_label => KEYS_LABEL,
+        },
+    );
+    Ok(text.context("rendering KubeVirt's manifest")? + "\n")
 }
 
 /// A name as Kubernetes takes it: what is neither a small letter nor a digit is a dash within it (RFC 1123).
@@ -143,7 +73,7 @@ mod tests {
 
     fn documents(machine: &Machine<'_>) -> Vec<Value> {
         use serde::Deserialize as _;
-        let text = manifest(machine);
+        let text = manifest(machine).unwrap();
         serde_yaml_ng::Deserializer::from_str(&text)
             .map(|document| Value::deserialize(document).unwrap())
             .collect()
