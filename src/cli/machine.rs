@@ -29,6 +29,14 @@ impl Machine {
     }
 }
 
+/// A name, or nothing: the variable may be empty.
+fn checked(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Ok(String::new());
+    }
+    MachineName::try_from(text.to_owned()).map(|_| text.to_owned())
+}
+
 impl Args for Machine {
     fn augment_args(command: Command) -> Command {
         let name = Arg::new(NAME)
@@ -36,6 +44,7 @@ impl Args for Machine {
             .env("PROVISION_NAME")
             .hide_env_values(true)
             .value_name("NAME")
+            .value_parser(checked)
             .help("The machine [default: that of provision.toml, else the only one, else the one named after you]");
         command.arg(name).arg(settings::config_arg())
     }

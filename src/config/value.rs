@@ -28,7 +28,7 @@ const DISK_MIN_GIB: u64 = 8;
 const CPUS_MAX: u32 = 255;
 
 /// A size in bytes. A bare letter is binary as in QEMU's own `-m 4G`; `GB` is decimal, `GiB` binary.
-fn bytes(text: &str) -> Result<u64, String> {
+pub fn bytes(text: &str) -> Result<u64, String> {
     let text = text.trim();
     let wrong = || format!("`{text}` is not a size: write 4G or 512M");
     if !text.ends_with(|c: char| c.is_ascii_alphabetic()) {
@@ -81,6 +81,11 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         Ok(_) => Err(format!("`{text}` leaves no time at all: write 90m, 2h or 1h 30m")),
         Err(_) => Err(format!("`{text}` is not a time: write 90m, 2h or 1h 30m")),
     }
+}
+
+/// How old something is.
+pub fn age(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|_| format!("`{text}` is not a time: write 30d or 12h"))
 }
 
 /// One of an enumeration's names.

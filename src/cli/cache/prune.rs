@@ -11,6 +11,7 @@ use crate::changes::{Changes, Real};
 use crate::checkpoint::Store;
 use crate::checkpoint::prune::{Rules, select};
 use crate::cli::App;
+use crate::config::value;
 use crate::kept::{self, Bound};
 use crate::media;
 
@@ -21,11 +22,16 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     pub keep_last: Option<usize>,
     /// Delete only what is older, such as `30d` or `12h`
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = value::age)]
     pub older_than: Option<Duration>,
     /// Delete the oldest, until the cache is not larger, such as `10GiB`
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
     pub max_size: Option<ByteSize>,
+}
+
+fn size(text: &str) -> Result<ByteSize, String> {
+    // A bare number is one of bytes.
+    text.parse().or_else(|_| value::bytes(text)).map(ByteSize)
 }
 
 impl Args {

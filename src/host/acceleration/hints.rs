@@ -53,7 +53,14 @@ pub(super) fn of(acceleration: &Acceleration, seen: &Seen) -> Option<String> {
              linux-image-generic`), restart, then `sudo modprobe {module}`"
         ),
         Acceleration::DeviceMissing => device_missing(seen).to_owned(),
-        Acceleration::NoPermission => permission::hint(seen),
+        Acceleration::NoPermission => match seen.other_module() {
+            // Nobody knows before it opens.
+            Some(module) => format!(
+                "{EMULATE}; guests may run under {module} or not, which shows once it opens: {}",
+                permission::hint(seen)
+            ),
+            None => permission::hint(seen),
+        },
         Acceleration::Busy { .. } => busy(seen).to_owned(),
         Acceleration::RunsNothing | Acceleration::Limited { .. } if seen.is_virtual() => {
             format!("{EMULATE}; for KVM, {}", nested(seen))

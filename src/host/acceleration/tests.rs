@@ -134,6 +134,14 @@ fn what_is_missing_is_told_apart() {
             "no_permission",
             "--device /dev/kvm",
         ),
+        (
+            seen(|seen| {
+                seen.opened = Err(EACCES);
+                seen.modules = modules(&["kvm", "kvm_pvm"]);
+            }),
+            "no_permission",
+            "guests may run under kvm_pvm or not",
+        ),
         (seen(|seen| seen.opened = Err(EMFILE)), "refused", "--accelerator tcg"),
         (
             seen(|seen| seen.architecture = "aarch64".into()),
