@@ -49,7 +49,11 @@ impl Args {
         // A console that is followed may say something yet.
         let says = |log: &Log| self.follow || fs::metadata(&log.file).is_ok_and(|data| data.len() > 0);
         if !files.iter().any(says) {
-            let hint = why(instance.name.as_str(), record.imported, record.layer.is_some());
+            let failure = instance.failures()?.pop();
+            let hint = failure.map_or_else(
+                || why(instance.name.as_str(), record.imported, record.layer.is_some()),
+                |dir| format!("what happened when it failed last is in {}", dir.display()),
+            );
             bail!(Fault::new(Cause::Usage, "nothing was logged").hint(hint));
         }
         app.reporter.end();

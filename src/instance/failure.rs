@@ -15,6 +15,11 @@ use crate::process::{self, CommandLine};
 /// How long QEMU may take to tell its version.
 const VERSION_LIMIT: Duration = Duration::from_secs(20);
 
+/// How many failures of a machine are kept: more than anybody goes through.
+const KEPT: usize = 10;
+
+const PREFIX: &str = "failure-";
+
 /// What a stage may leave in its work folder that a person reads. Disks, sockets and keys are not among them.
 const LOGS: [&str; 7] = [
     "console.log",
@@ -33,7 +38,11 @@ const LOGS: [&str; 7] = [
 /// When the folder or a file cannot be written.
 pub fn bundle(instance: &Instance, stage: Stage, work: &Path, plan: &str, error: &anyhow::Error) -> Result<PathBuf> {
     let time = jiff::Zoned::now().strftime("%Y%m%d-%H%M%S").to_string();
-    let dir = new_folder(instance.dir(), &format!("failure-{time}"))?;
+    let before = instance.failures()?;
+    for dir in before.iter().rev().skip(KEPT - 1) {
+        fs::remove_dir_all(dir)?;
+    }
+    let dir = new_folder(instance.dir(), &format!("{PREFIX}{time}"))?;
     copy_logs(work, &dir)?;
     let machine = match stage {
         Stage::Verify => instance.home(),
@@ -49,6 +58,29 @@ pub fn bundle(instance: &Instance, stage: Stage, work: &Path, plan: &str, error:
     fs::write(dir.join("plan.json"), plan)?;
     fs::write(dir.join("versions.txt"), versions(work))?;
     Ok(dir)
+}
+
+impl Instance {
+    /// The folders with what happened of its failures, the newest last.
+    ///
+    /// # Errors
+    /// When its folder cannot be read.
+    pub fn failures(&self) -> Result<Vec<PathBuf>> {
+        let entries = match fs::read_dir(self.dir()) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let mut all = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().starts_with(PREFIX) && entry.file_type()?.is_dir() {
+                let made = entry.metadata()?.modified()?;
+                all.push((made, entry.path()));
+            }
+        }
+        all.sort();
+        Ok(all.into_iter().map(|(_, dir)| dir).collect())
+    }
 }
 
 /// Makes a folder of that name; two may fail in one second.
@@ -113,6 +145,27 @@ fn qemu_version(command: &str) -> Option<String> {
 mod tests {
     use super::*;
     use crate::machine::qemu::testing::{self, DEAF, Guest};
+
+    #[test]
+    fn the_newest_failures_are_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = crate::paths::Paths {
+            cache: folder.path().join("cache"),
+            machines: folder.path().join("machines"),
+        };
+        let instance = Instance::new(&paths, &"fails".parse().unwrap());
+        assert!(instance.failures().unwrap().is_empty());
+        std::fs::create_dir_all(instance.dir().join("logs")).unwrap();
+        let mut made = Vec::new();
+        for _ in 0..KEPT + 2 {
+            let error = anyhow::anyhow!("make failed");
+            let dir = bundle(&instance, Stage::Project, folder.path(), "{}", &error).unwrap();
+            made.push(dir.clone());
+            assert_eq!(instance.failures().unwrap().last(), Some(&dir));
+        }
+        assert_eq!(instance.failures().unwrap(), made[2..]);
+        assert!(instance.dir().join("logs").exists());
+    }
 
     #[test]
     fn a_bundle_tells_how_far_the_firmware_was_and_the_versions() {

@@ -5,7 +5,8 @@ use fs_err as fs;
 
 use super::kept::missing;
 use super::needs::Needs;
-use super::{Creation, Materials, Parts, Run, new_record};
+use super::record::new_record;
+use super::{Creation, Materials, Parts, Run, under_lock};
 use crate::checkpoint::{Layer, Store};
 use crate::config::MachineName;
 use crate::event::Stage;
@@ -26,9 +27,7 @@ const MACHINE: &str = "provision-fetch";
 /// # Errors
 /// When something cannot be had, or cannot be known yet; the rest is kept.
 pub fn fetch(creation: &Creation<'_>) -> Result<()> {
-    let Creation {
-        config, paths, host, ..
-    } = creation;
+    let Creation { paths, host, .. } = creation;
     let keeper = host.keeper.as_deref().context("what guests fetch cannot be kept")?;
     let store = Store::open(&paths.cache)?;
     let _share = store.share(&host.cancel, || {
@@ -38,7 +37,14 @@ pub fn fetch(creation: &Creation<'_>) -> Result<()> {
     instance::register(&paths.cache, &paths.machines)?;
     let name = MachineName::try_from(MACHINE.to_owned()).map_err(anyhow::Error::msg)?;
     let instance = Instance::new(paths, &name);
-    let _lock = instance.lock()?;
+    under_lock(&instance, || fetch_in(creation, keeper, store, instance.clone()))
+}
+
+/// The same in the machine `instance`, which is locked.
+fn fetch_in(creation: &Creation<'_>, keeper: &Keeper, store: Store, instance: Instance) -> Result<()> {
+    let Creation {
+        config, paths, host, ..
+    } = creation;
     // What an interrupted fetch left is nobody's, whoever's login it was for.
     instance.clear_work()?;
     let parts = Parts::gather(config, paths, None)?;

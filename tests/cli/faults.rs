@@ -176,6 +176,9 @@ fn an_iso_with_another_checksum_is_refused() {
         &sum,
     ];
     refused(&place.run(&args), 5, &["other.iso", "hint:"]);
+    let fetch = [&["fetch"], &args[1..]].concat();
+    refused(&place.run(&fetch), 5, &["other.iso", "hint:"]);
+    assert!(!place.0.path().join("data/machines/provision-fetch").exists());
 }
 
 #[test]
@@ -196,6 +199,15 @@ fn an_iso_without_a_kernel_is_refused() {
         &place.run(&args),
         3,
         &["warning", "/install.amd/vmlinuz", "hint:", "failure-"],
+    );
+    refused(
+        &place.run(&["logs", "--name", "jdoe"]),
+        2,
+        &[
+            "nothing was logged",
+            "hint: what happened when it failed last is in ",
+            "failure-",
+        ],
     );
 }
 
@@ -263,7 +275,11 @@ fn a_taken_port_is_named() {
         "--https-port",
         &port,
     ];
-    refused(&place.run(&args), 11, &[&port, "hint:"]);
+    let output = place.run(&args);
+    refused(&output, 11, &[&port, "hint:"]);
+    // Not after a download.
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(!stderr.contains("media"), "{stderr}");
 }
 
 #[test]
@@ -299,6 +315,26 @@ fn wrong_usage_is_json_for_programs() {
             "{message}"
         );
         assert!(output.stderr.is_empty());
+    }
+}
+
+#[test]
+fn what_is_no_name_or_size_is_told_with_the_way_to_the_commands_help() {
+    for (args, said) in [
+        (
+            &["destroy", "--name", "UP"][..],
+            "'--name <NAME>': `UP` cannot be a machine's name",
+        ),
+        (
+            &["cache", "prune", "--max-size", "foo"],
+            "`foo` is not a size: write 4G or 512M",
+        ),
+        (
+            &["cache", "prune", "--older-than", "foo"],
+            "`foo` is not a time: write 30d or 12h",
+        ),
+    ] {
+        refused(&Place::new().run(args), 2, &[said, "try '--help'"]);
     }
 }
 
