@@ -1,6 +1,7 @@
 //! Locks between processes. The kernel drops a lock when its holder dies, so none is ever left behind.
 
 use std::fs::TryLockError;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -62,19 +63,25 @@ impl Lock {
     }
 
     fn try_with(file: &Path, lock: fn(&std::fs::File) -> Result<(), TryLockError>) -> Result<Option<Self>> {
-        if let Some(folder) = file.parent() {
-            fs::create_dir_all(folder)?;
-        }
-        let open = fs::OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(file)?
-            .into_file();
-        match lock(&open) {
-            Ok(()) => Ok(Some(Self { _file: open })),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("locking {}", file.display())),
+        loop {
+            if let Some(folder) = file.parent() {
+                fs::create_dir_all(folder)?;
+            }
+            let open = fs::OpenOptions::new()
+                .create(true)
+                .truncate(false)
+                .write(true)
+                .open(file)?
+                .into_file();
+            match lock(&open) {
+                Ok(()) if is_at(&open, file) => return Ok(Some(Self { _file: open })),
+                // Who had it has removed it with what it guards: the next would lock another.
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Ok(None),
+                Err(TryLockError::Error(error)) => {
+                    return Err(error).with_context(|| format!("locking {}", file.display()));
+                }
+            }
         }
     }
 
@@ -110,6 +117,13 @@ impl Lock {
     }
 }
 
+/// Whether the open file is the one that is at `path` now.
+fn is_at(open: &std::fs::File, path: &Path) -> bool {
+    let place = |data: std::fs::Metadata| (data.dev(), data.ino());
+    let (open, there) = (open.metadata().map(place), std::fs::metadata(path).map(place));
+    matches!((open, there), (Ok(open), Ok(there)) if open == there)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,6 +151,21 @@ mod tests {
         let alone = Lock::try_take(&file).unwrap();
         assert!(alone.is_some());
         assert!(Lock::try_share(&file).unwrap().is_none());
+    }
+
+    #[test]
+    fn what_was_removed_with_its_guard_is_locked_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("sub/lock");
+        let held = Lock::try_take(&file).unwrap();
+        let opened = std::fs::File::open(&file).unwrap();
+        assert!(is_at(&opened, &file));
+        std::fs::remove_dir_all(folder.path().join("sub")).unwrap();
+        assert!(!is_at(&opened, &file));
+        let next = Lock::try_take(&file).unwrap();
+        assert!(next.is_some() && Lock::is_held(&file) && !is_at(&opened, &file));
+        drop(held);
+        assert!(Lock::is_held(&file));
     }
 
     #[test]

@@ -17,7 +17,10 @@ impl Instance {
     pub fn lock(&self) -> Result<Lock> {
         private_folder(&self.dir)?;
         let lock = Lock::take_unless_held(&self.dir.join(LOCK))?;
-        lock.with_context(|| self.busy())
+        let lock = lock.with_context(|| self.busy())?;
+        // Who had it before may have removed the folder, which was then made again like any other.
+        private_folder(&self.dir)?;
+        Ok(lock)
     }
 
     /// Whether another command changes the machine now.

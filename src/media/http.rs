@@ -81,7 +81,7 @@ impl Http {
     /// A client that gives up when `cancel` is raised.
     ///
     /// # Errors
-    /// A [`Cause::Network`] fault when the host has no store of certificate authorities.
+    /// A [`crate::fault::Cause::Network`] fault when the host has no store of certificate authorities.
     pub fn new(patience: Patience, cancel: &Cancel) -> Result<Self> {
         // Fails only when there is one already, which serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
