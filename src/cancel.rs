@@ -90,9 +90,11 @@ impl Cancel {
     fn time_is_over(&self, limit: Duration, doing: &str) {
         let limit = humantime::format_duration(limit);
         // Whoever sees the flag finds the words.
-        let _ = self
-            .over
-            .set(format!("the time of `--timeout {limit}` was over {doing}"));
+        let _ = self.over.set(
+            format!("the time of `--timeout {limit}` was over {doing}")
+                .trim_end()
+                .to_owned(),
+        );
         self.raise_as(OVER);
     }
 

@@ -86,6 +86,8 @@ pub fn create(creation: &Creation<'_>) -> Result<()> {
 fn under_lock(instance: &Instance, job: impl FnOnce() -> Result<()>) -> Result<()> {
     let lock = instance.lock()?;
     job().inspect_err(|_| {
+        // Where it cannot be removed it is still a machine that can be destroyed.
+        let _ = instance.forget_if_nothing_came();
         drop(lock);
         // It holds whatever else the job left, and stays then.
         let _ = instance.remove_empty();
@@ -121,10 +123,14 @@ fn create_locked(creation: &Creation<'_>, instance: Instance) -> Result<()> {
         instance,
         stage: Stage::Media,
         is_bundled: false,
+        has_stopped: false,
         memory: None,
     };
     let result = run.whole(parts);
-    result.inspect_err(|error| run.bundle_unless_done(error))
+    result.inspect_err(|error| {
+        run.bundle_unless_done(error);
+        run.tell_what_is_off();
+    })
 }
 
 /// Refuses ports that the user insists on and somebody else has: sooner than after a long download. Later runs may find
@@ -172,6 +178,8 @@ struct Run<'a> {
     stage: Stage,
     /// Whether what happened is kept already.
     is_bundled: bool,
+    /// Whether the machine as it was ran and was powered off for this run.
+    has_stopped: bool,
     /// The memory with which the disk that was just placed goes on.
     memory: Option<PathBuf>,
 }
@@ -229,7 +237,7 @@ impl Run<'_> {
     }
 
     /// Ends the machine as it was: its ports are needed, and its disk will be another.
-    fn stop_old_machine(&self) -> Result<()> {
+    fn stop_old_machine(&mut self) -> Result<()> {
         let (host, home) = (self.host(), self.instance.home());
         if !home.runs() {
             return home.end();
@@ -237,7 +245,9 @@ impl Run<'_> {
         let mut machine = host.machine(&home);
         machine::shut_down(machine.as_mut(), host.patience(machine::POWER_OFF), &host.cancel)
             .map(drop)
-            .context("stopping the machine as it was")
+            .context("stopping the machine as it was")?;
+        self.has_stopped = true;
+        Ok(())
     }
 
     /// Ends and removes what an interrupted run left, or one whose `make` failed.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use fs_err as fs;
 
-use super::{Instance, LOCK, RECORD};
+use super::{Instance, LOCK, Phase, RECORD, Record};
 use crate::changes::{Changes, Real};
 use crate::event::Stage;
 use crate::machine::driver::Home;
@@ -51,6 +51,22 @@ impl Instance {
         }
         fs::create_dir_all(&dir)?;
         Ok(dir)
+    }
+
+    /// Removes what a run left that ended before any stage made something of the machine, unless what happened is kept in
+    /// it. The caller holds the lock.
+    ///
+    /// # Errors
+    /// When something cannot be read or removed.
+    pub fn forget_if_nothing_came(&self) -> Result<()> {
+        let is_nothing = |record: Record| {
+            let is_first = record.phase == Phase::Building(Stage::Media);
+            is_first && record.layer.is_none() && record.work_layer.is_none()
+        };
+        if self.record()?.is_some_and(is_nothing) && self.failures()?.is_empty() {
+            self.destroy()?;
+        }
+        Ok(())
     }
 
     /// Removes the machine: ends what runs, then the folder. The caller holds the lock.

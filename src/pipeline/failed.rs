@@ -5,7 +5,7 @@ use std::path::Path;
 use super::Run;
 use crate::event::Stage;
 use crate::fault::{Cause, Fault};
-use crate::instance;
+use crate::instance::{self, Phase};
 
 impl Run<'_> {
     /// Keeps what the stage at work left in the folder `work`.
@@ -17,6 +17,17 @@ impl Run<'_> {
             // A warning: it is shown when the user asked for quiet too.
             Ok(dir) => events.warn(format!("what happened is kept in {}", dir.display())),
             Err(error) => events.warn(format!("keeping what happened: {error:#}")),
+        }
+    }
+
+    /// Tells that the machine as it was, which ran before this run, is there, but off.
+    pub(super) fn tell_what_is_off(&self) {
+        let is_as_before = matches!(self.record.phase, Phase::Building(_)) && self.record.layer.is_some();
+        if self.has_stopped && is_as_before && self.instance.disk().exists() {
+            let name = &self.instance.name;
+            self.host().events.warn(format!(
+                "{name} is as it was before, but off: `provision start --name {name}` starts it"
+            ));
         }
     }
 

@@ -69,6 +69,7 @@ fn fetch_in(creation: &Creation<'_>, keeper: &Keeper, store: Store, instance: In
         instance,
         stage: Stage::Media,
         is_bundled: false,
+        has_stopped: false,
         memory: None,
     };
     if let Err(error) = run.fetch_packages(&materials) {

@@ -194,6 +194,8 @@ impl Course {
                 let time = times::span(Duration::from_secs(beat.seconds));
                 format!("in the stage {stage}{text}, for {time}")
             }
+            // Most commands have none.
+            None if self.stages.is_empty() && text.is_empty() => String::new(),
             None if self.stages.is_empty() => format!("before the first stage{text}"),
             None => format!("between two stages{text}"),
         }

@@ -4,7 +4,7 @@
 //! The format has no standard; what is written here is what its readers agree on
 //! (<https://github.com/testmoapp/junitxml>).
 
-use std::io;
+use std::io::{self, Read as _};
 use std::path::Path;
 use std::time::Duration;
 
@@ -27,6 +27,9 @@ pub fn write(file: &Path, run: &Run<'_>) -> Result<()> {
     if std::fs::symlink_metadata(file).is_ok_and(|data| !data.is_file()) {
         bail!("it is no plain file");
     }
+    if file.exists() && !is_report(file)? {
+        bail!("it is there, and no JUnit");
+    }
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or_else(|| Path::new("."));
     let bytes = xml(run).context("writing XML")?;
@@ -42,12 +45,20 @@ pub fn write(file: &Path, run: &Run<'_>) -> Result<()> {
     Ok(())
 }
 
-/// What the system says, without the name of a file that nobody has asked for and that is another each time.
+/// Whether a file is JUnit's, of whatever program, or empty. Nobody's Makefile is replaced.
+fn is_report(file: &Path) -> Result<bool> {
+    const HEAD: u64 = 1024;
+    let mut head = Vec::new();
+    std::fs::File::open(file)?.take(HEAD).read_to_end(&mut head)?;
+    Ok(head.is_empty() || String::from_utf8_lossy(&head).contains("<testsuite"))
+}
+
+/// What the system says, without the name of a file that nobody has asked for and that is another each time (tempfile
+/// writes it after `at path`).
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` gives")]
 fn nameless(error: io::Error) -> anyhow::Error {
-    let inner = error.get_ref().and_then(std::error::Error::source);
-    inner
-        .map(ToString::to_string)
-        .map_or_else(|| error.into(), anyhow::Error::msg)
+    let text = error.to_string();
+    anyhow::Error::msg(text.split(" at path ").next().unwrap_or_default().to_owned())
 }
 
 /// The XML.

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::run::Run;
 use super::write_json;
 use crate::fault::{Cause, Fault};
+use crate::project::own::is_record;
 
 /// A trace.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -82,6 +83,9 @@ impl Trace {
         // A device or a link would be replaced by a file.
         if std::fs::symlink_metadata(file).is_ok_and(|data| !data.is_file()) {
             return Err(wrong("it is no file".to_owned()).into());
+        }
+        if std::fs::metadata(file).is_ok_and(|data| data.len() > 0) && !is_record(file) {
+            return Err(wrong("it is there, and no record of a run".to_owned()).into());
         }
         tempfile::NamedTempFile::new_in(folder).map_err(|error| wrong(error.to_string()))?;
         Ok(file.to_owned())

@@ -107,7 +107,8 @@ impl Place {
 
     /// What failed runs have left.
     fn bundles(&self) -> Vec<PathBuf> {
-        let entries = fs::read_dir(self.path("data/machines/jdoe")).unwrap();
+        // Of a run that came to nothing there is no machine.
+        let entries = fs::read_dir(self.path("data/machines/jdoe")).into_iter().flatten();
         let paths = entries.map(|entry| entry.unwrap().path());
         paths
             .filter(|path| path.to_string_lossy().contains("/failure-"))
@@ -164,6 +165,7 @@ fn a_run_that_is_ended_leaves_a_bundle_unless_a_person_ends_it() {
         is_log(&text);
         let bundles = place.bundles();
         assert_eq!(bundles.len(), left, "{signal}: {text}");
+        assert_eq!(place.path("data/machines/jdoe").exists(), left > 0, "{signal}");
         for bundle in bundles {
             assert!(
                 text.contains(&format!("what happened is kept in {}", bundle.display())),
@@ -295,11 +297,25 @@ fn a_run_that_is_killed_leaves_no_former_result() {
 #[test]
 fn files_that_cannot_be_written_are_told_in_time() {
     let place = Place::new();
+    // What is something else stays.
+    let other = place.path("other.mk");
+    fs::write(&other, "all:\n").unwrap();
+    for flag in ["--junit", "--trace"] {
+        let output = place.create(&[]).arg(flag).arg(&other).output().unwrap();
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{flag}: {text}");
+        assert!(
+            text.contains("other.mk") && text.contains("it is there, and no"),
+            "{flag}: {text}"
+        );
+        assert_eq!(fs::read_to_string(&other).unwrap(), "all:\n", "{flag}");
+    }
     let missing = place.path("no/junit.xml");
     let output = place.create(&[]).arg("--junit").arg(&missing).output().unwrap();
     let text = stderr(&output);
     assert_eq!(output.status.code(), Some(2), "{text}");
     assert!(text.contains("no/junit.xml") && text.contains("hint:"), "{text}");
+    assert!(!text.contains("warning"), "it is told once: {text}");
     assert_eq!(place.asked.load(Ordering::SeqCst), 0, "it began all the same");
     // Nobody has asked for a summary: it ends nothing.
     let output = place

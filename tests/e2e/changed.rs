@@ -15,12 +15,30 @@ pub fn is_killed_while_it_is_built(world: &World) {
     let plan = world.text(&["plan"]);
     assert!(plan.contains("srcs/docker-compose.yml changed"), "{plan}");
     assert!(plan.contains("made anew"), "{plan}");
+    is_told_that_it_is_off(world);
     let mut run = world.run(&["create"]);
     let making = |event: &Value| event["event"] == "output" && event["stage"] == "project";
     assert!(run.until(making), "make never printed anything");
     run.kill();
     no_machine_runs(world);
     fs::write(compose(world), text).unwrap();
+}
+
+/// Ctrl-C once the machine as it was has been powered off: it stays so, and whoever has interrupted hears of it.
+fn is_told_that_it_is_off(world: &World) {
+    let mut run = world.run(&["create"]);
+    let begun = |event: &Value| event["event"] == "step" && event["text"] == "taking back the former build";
+    assert!(run.until(begun), "the former build was not taken back");
+    run.signal("INT");
+    let ended = run.end();
+    assert_eq!(ended.code, Some(130), "{}", ended.stderr);
+    no_machine_runs(world);
+    let told = |event: &Value| {
+        event["text"]
+            .as_str()
+            .is_some_and(|text| text.contains("but off: `provision start"))
+    };
+    assert!(ended.events.iter().any(told), "{:?}", ended.events);
 }
 
 pub fn is_made_anew_from_the_change_on(world: &World) {
