@@ -126,7 +126,10 @@ fn a_file_is_replaced_whole_and_a_folder_that_is_missing_is_an_error() {
         now: Instant::now(),
     };
     let file = folder.path().join("junit.xml");
-    std::fs::write(&file, "former").unwrap();
+    std::fs::write(&file, "all:\n").unwrap();
+    assert!(write(&file, &run).is_err(), "it is nobody's report");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "all:\n");
+    std::fs::write(&file, "<testsuite name=\"former\"/>").unwrap();
     write(&file, &run).unwrap();
     let text = std::fs::read_to_string(&file).unwrap();
     assert!(roxmltree::Document::parse(&text).is_ok(), "{text}");

@@ -84,11 +84,14 @@ fn a_trace_of_nothing_is_one() {
 fn a_trace_replaces_its_file_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("trace.json");
-    fs::write(&file, "of yesterday").unwrap();
+    fs::write(&file, "{}").unwrap();
+    assert!(Trace::place(&file).is_err(), "it is no trace");
+    let of_yesterday = serde_json::to_string(&Trace::new(&Run::default(), 0.1)).unwrap();
+    fs::write(&file, &of_yesterday).unwrap();
     let place = Trace::place(&file).unwrap();
     assert_eq!(
         fs::read_to_string(&file).unwrap(),
-        "of yesterday",
+        of_yesterday,
         "nothing is done before the run"
     );
     Trace::new(&run(), 600.0).write(&place).unwrap();
