@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use fs_err as fs;
 
-use super::{Host, Work, lost_timer, standstill, warm};
+use super::{Host, Work, lost_timer, own_fault, standstill, warm};
 use crate::cancel::Cancel;
 use crate::event::{Event, Stage, Stream};
 use crate::fault::{Cause, Fault};
@@ -108,8 +108,8 @@ pub fn begin(host: &Host, stage: Stage, machine: &mut dyn Machine, boot: &mut Bo
     machine.start(boot).map(|()| false)
 }
 
-/// The same, until `log_in` has a session. A guest that hangs for want of a timer boots once more. Gives whether it went on
-/// from the memory, and the session.
+/// The same, until `log_in` has a session. A guest that hangs for want of a timer, or whose QEMU has ended itself, boots
+/// once more. Gives whether it went on from the memory, and the session.
 ///
 /// # Errors
 /// When it does not come up.
@@ -120,9 +120,9 @@ pub fn come_up<T>(
     boot: &mut Boot,
     mut log_in: impl FnMut(&mut dyn Machine, &Boot) -> Result<T>,
 ) -> Result<(bool, T)> {
-    let went_on = begin(host, stage, machine, boot)?;
-    match log_in(machine, boot) {
-        Err(error) if lost_timer::is_cause(&error) => {
+    let began = begin(host, stage, machine, boot);
+    match began.and_then(|went_on| Ok((went_on, log_in(machine, boot)?))) {
+        Err(error) if lost_timer::is_cause(&error) || own_fault::is_cause(&error) => {
             host.events.warn(format!("{error}: it boots once more"));
             machine.kill()?;
             boot.memory = None;
@@ -130,7 +130,7 @@ pub fn come_up<T>(
             begin(host, stage, machine, boot).map_err(final_error)?;
             Ok((false, log_in(machine, boot)?))
         }
-        session => Ok((went_on, session?)),
+        came_up => came_up,
     }
 }
 

@@ -15,7 +15,6 @@ pub fn is_killed_while_it_is_built(world: &World) {
     let plan = world.text(&["plan"]);
     assert!(plan.contains("srcs/docker-compose.yml changed"), "{plan}");
     assert!(plan.contains("made anew"), "{plan}");
-    is_told_that_it_is_off(world);
     let mut run = world.run(&["create"]);
     let making = |event: &Value| event["event"] == "output" && event["stage"] == "project";
     assert!(run.until(making), "make never printed anything");
@@ -44,6 +43,7 @@ fn is_told_that_it_is_off(world: &World) {
 pub fn is_made_anew_from_the_change_on(world: &World) {
     let (_, nonce) = change(world);
     let began = world.guest("date +%s");
+    is_told_that_it_is_off(world);
     let trace = world.path("changed.json");
     let created = world
         .run(&["create", "--trace", trace.to_str().unwrap()])
