@@ -21,6 +21,7 @@ use crate::cli::Settings;
 use crate::text;
 
 pub use problem::Place;
+pub use project::MAKEFILES;
 pub use setting::{Given, SETTINGS, Setting};
 pub use target::machine_name;
 pub use types::*;

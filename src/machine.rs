@@ -124,6 +124,13 @@ pub struct StaleMemory(pub String);
 #[error("a port was taken meanwhile")]
 pub struct PortTaken;
 
+/// The program has ended the machine because it found its own state to be what it cannot be. Under emulation on a busy host
+/// that happens to sound guests, once in hundreds of boots (QEMU 10.0.2, two processors: ``hw/pci/msix.c:228:
+/// msix_table_mmio_write: Assertion `addr + size <= …' failed``): nothing is wrong with guest or host, and another start goes well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the program found a fault of its own")]
+pub struct OwnFault;
+
 /// How often other ports are tried then: each time somebody must have been quicker.
 pub const PORT_TRIES: usize = 5;
 

@@ -8,7 +8,6 @@ pub mod install;
 pub mod led;
 pub mod lost_timer;
 pub mod media;
-pub mod own_fault;
 pub mod project;
 pub mod standstill;
 mod tail;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 /// The names under which make looks for a makefile (GNU make's manual, "What Name to Give Your Makefile").
-const MAKEFILES: [&str; 3] = ["GNUmakefile", "makefile", "Makefile"];
+pub const MAKEFILES: [&str; 3] = ["GNUmakefile", "makefile", "Makefile"];
 
 /// What keeps `dir` from being deployed, if anything does.
 pub fn lacks(dir: &Path) -> Option<String> {

@@ -31,7 +31,7 @@ use self::memory::{Hardware, Kept};
 use crate::cancel::Cancel;
 use crate::fault::{Cause, Fault};
 use crate::machine::accelerator::Accelerator;
-use crate::machine::{Activity, Boot, Durability, Machine, PortTaken, StaleMemory, State, Watcher};
+use crate::machine::{Activity, Boot, Durability, Machine, OwnFault, PortTaken, StaleMemory, State, Watcher};
 use crate::process::guardian::{self, Guarded, LOG_FILE, PID_FILE};
 use crate::process::{self, CommandLine, table};
 use crate::wait::Wait;
@@ -77,9 +77,8 @@ impl Qemu {
             let fault = Fault::new(Cause::Busy, format!("QEMU could not have its ports: {said}"));
             return anyhow::Error::new(PortTaken).context(fault.hint("the same command chooses others"));
         }
-        Fault::new(Cause::Machine, format!("QEMU ended with an error: {said}"))
-            .hint("`provision doctor` checks QEMU and its accelerator")
-            .into()
+        let fault = Fault::new(Cause::Machine, format!("QEMU ended with an error: {said}"));
+        because_of(said, fault.hint("`provision doctor` checks QEMU and its accelerator"))
     }
 
     /// Starts QEMU; its guest runs unless it waits for a memory.
@@ -190,9 +189,19 @@ fn ended(run_dir: &Path) -> anyhow::Error {
         "" => "QEMU said nothing: the guest powered off, or QEMU was killed",
         said => said,
     };
-    Fault::new(Cause::Machine, format!("the machine has ended: {said}"))
-        .hint("`provision logs` shows the guest's console")
-        .into()
+    let fault = Fault::new(Cause::Machine, format!("the machine has ended: {said}"));
+    because_of(said, fault.hint("`provision logs` shows the guest's console"))
+}
+
+/// `fault`, with [`OwnFault`] as its cause where an assertion was the last that QEMU `said`.
+fn because_of(said: &str, fault: Fault) -> anyhow::Error {
+    // How glibc's assert(3) and GLib's `g_assert` begin.
+    let is_own = [": Assertion `", "ERROR:../"].iter().any(|mark| said.contains(mark));
+    if is_own {
+        anyhow::Error::new(OwnFault).context(fault)
+    } else {
+        fault.into()
+    }
 }
 
 /// Ends what runs in `run_dir`, if anything does, whoever started it.

@@ -12,7 +12,7 @@ use ignore::WalkBuilder;
 use ignore::gitignore::GitignoreBuilder;
 
 use super::{Entry, Kind, Stamp, Tree, own, unreadable};
-use crate::config::{FILE_NAME, Project};
+use crate::config::{FILE_NAME, MAKEFILES, Project};
 use crate::export;
 use crate::fault::{Cause, Fault};
 use crate::{pins, text};
@@ -28,9 +28,6 @@ const SECRETS: &str = "secrets";
 
 /// Permissions, with the set-ID and sticky bits.
 const MODE: u32 = 0o7777;
-
-/// The names under which make looks for a makefile (GNU make's manual, "What Name to Give Your Makefile").
-pub(super) const MAKEFILES: [&str; 3] = ["GNUmakefile", "makefile", "Makefile"];
 
 impl Tree {
     /// The tree of a project: its folder, with `env` and `secrets` in the place of what it may hold there.

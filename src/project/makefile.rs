@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use super::collect::MAKEFILES;
-use crate::config::Project;
+use crate::config::{MAKEFILES, Project};
 use crate::text;
 
 /// What makes it certain that `make` will fail in the guest after all else was done: no rule for the wanted target, or none

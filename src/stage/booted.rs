@@ -6,12 +6,12 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use fs_err as fs;
 
-use super::{Host, Work, lost_timer, own_fault, standstill, warm};
+use super::{Host, Work, lost_timer, standstill, warm};
 use crate::cancel::Cancel;
 use crate::event::{Event, Stage, Stream};
 use crate::fault::{Cause, Fault};
 use crate::machine::driver::Home;
-use crate::machine::{self, Boot, Durability, Forward, Machine, PortTaken, StaleMemory, State, Stopped};
+use crate::machine::{self, Boot, Durability, Forward, Machine, OwnFault, PortTaken, StaleMemory, State, Stopped};
 use crate::moments;
 use crate::ssh::{Exec, Session, Target};
 use crate::wait::Wait;
@@ -122,7 +122,7 @@ pub fn come_up<T>(
 ) -> Result<(bool, T)> {
     let began = begin(host, stage, machine, boot);
     match began.and_then(|went_on| Ok((went_on, log_in(machine, boot)?))) {
-        Err(error) if lost_timer::is_cause(&error) || own_fault::is_cause(&error) => {
+        Err(error) if lost_timer::is_cause(&error) || error.is::<OwnFault>() => {
             host.events.warn(format!("{error}: it boots once more"));
             machine.kill()?;
             boot.memory = None;

@@ -1,13 +1,16 @@
 //! A guest that hangs because a processor has lost its timer, as emulated ones do once in a while on a busy host. The guest is a
 //! boot sector that says what Linux says then; QEMU is real.
 
+use std::cell::RefCell;
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde_json::json;
 
 use super::place::Place;
+use super::support::eventually;
 
 /// What Linux says every 21 seconds.
 const SAID: &[u8] = b"rcu: rcu_preempt kthread timer wakeup didn't happen for 5251 jiffies!\n\0";
@@ -56,6 +59,11 @@ fn boot_sector() -> Vec<u8> {
 pub fn machine(place: &Place, hangs: u8) {
     let mut image = boot_sector();
     image.push(hangs);
+    machine_of(place, image);
+}
+
+/// An imported machine with a disk that begins with `image`.
+fn machine_of(place: &Place, mut image: Vec<u8>) {
     image.resize(1 << 20, 0);
     let dir = place.path("data/machines/m");
     fs::create_dir_all(&dir).unwrap();
@@ -84,6 +92,53 @@ pub fn machine(place: &Place, hangs: u8) {
         "https_port": 0, "ssh_port": 0, "cpus": 1, "memory_mib": 64, "accelerator": "tcg", "wish": "tcg", "project": "/i.ova",
     });
     fs::write(dir.join("machine.json"), record.to_string()).unwrap();
+}
+
+/// A guest that does nothing: cli, hlt and a jump back to that.
+fn idle() -> Vec<u8> {
+    let mut sector = vec![0xfa, 0xf4, 0xeb, 0xfd];
+    sector.resize(510, 0);
+    sector.extend_from_slice(&[0x55, 0xaa]);
+    sector
+}
+
+#[test]
+fn a_guest_whose_qemu_has_ended_itself_boots_once_more_and_no_third_time() {
+    const WORDS: &str = "qemu-system-x86_64: hw/pci/msix.c:228: msix_table_mmio_write: Assertion `false' failed.\n";
+    let place = Place::new();
+    machine_of(&place, idle());
+    let run = place.path("data/machines/m/run");
+    let start = place.command(&["start", "--name", "m"]).stderr(Stdio::piped()).spawn();
+    let start = RefCell::new(start.unwrap());
+    let has_ended = || start.borrow_mut().try_wait().unwrap().is_some();
+    let mut before = None;
+    for _ in 0..2 {
+        let pid = || {
+            fs::read_to_string(run.join("machine.pid"))
+                .ok()
+                .filter(|pid| Some(pid) != before.as_ref())
+        };
+        let runs = || pid().is_some() && run.join("qmp.sock").exists();
+        eventually("QEMU runs", || runs() || has_ended());
+        let Some(pid) = pid() else { break };
+        let mut log = fs::OpenOptions::new()
+            .append(true)
+            .open(run.join("machine.log"))
+            .unwrap();
+        log.write_all(WORDS.as_bytes()).unwrap();
+        let killed = Command::new("kill").args(["-ABRT", pid.trim()]).status();
+        assert!(killed.unwrap().success());
+        before = Some(pid);
+    }
+    let start = start.into_inner();
+    let output = start.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(13), "{text}");
+    assert_eq!(text.matches("it boots once more").count(), 1, "{text}");
+    assert!(
+        text.contains("error: ") && text.contains("Assertion `false' failed."),
+        "{text}"
+    );
 }
 
 #[test]
