@@ -215,9 +215,28 @@ pub fn kill(pid: u32) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, TcpStream};
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
 
     const LIMIT: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn nobody_listens_on_a_free_port_while_others_start_programs() {
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    std::process::Command::new("true").status().unwrap();
+                }
+            });
+            let is_taken = |port| TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok();
+            let taken = (0..2000).filter(|_| is_taken(testing::free_port())).count();
+            over.store(true, Ordering::Relaxed);
+            assert_eq!(taken, 0);
+        });
+    }
 
     #[test]
     fn output_and_status_are_returned() {

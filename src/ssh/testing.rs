@@ -1,11 +1,11 @@
 //! A real SSH server for tests, on a port of its own.
 
-use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use super::{HOST, Session, Target};
 use crate::identity::Identity;
+use crate::process::testing::free_port;
 use crate::wait::Wait;
 
 /// Where OpenSSH's server is on the systems that the tests run on.
@@ -90,10 +90,4 @@ impl Drop for Sshd {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// A port on which nothing listens.
-pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind(SocketAddr::from((HOST, 0))).unwrap();
-    listener.local_addr().unwrap().port()
 }

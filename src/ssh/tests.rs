@@ -10,11 +10,12 @@ use anyhow::{Result, bail};
 use sha2::{Digest as _, Sha256};
 
 use super::connect::ConnectError;
-use super::testing::{Sshd, free_port};
+use super::testing::Sshd;
 use super::*;
 use crate::cancel::Cancel;
 use crate::event::Stream;
 use crate::fault::{Cause, Fault};
+use crate::process::testing::free_port;
 use crate::wait::Wait;
 
 const LIMIT: Duration = Duration::from_secs(60);

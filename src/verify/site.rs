@@ -375,7 +375,7 @@ mod tests {
 
     #[test]
     fn a_closed_port_is_no_site() {
-        let port = crate::ssh::testing::free_port();
+        let port = crate::process::testing::free_port();
         let verdict = check(&login(), port).unwrap();
         assert!(
             matches!(&verdict, Verdict::Broken(seen) if seen.contains("refused")),

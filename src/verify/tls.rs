@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn a_port_without_tls_neither_accepts_nor_refuses() {
-        assert_eq!(verdicts(crate::ssh::testing::free_port()), [NEITHER; 3]);
+        assert_eq!(verdicts(crate::process::testing::free_port()), [NEITHER; 3]);
         let closing = std::net::TcpListener::bind((HOST, 0)).unwrap();
         let port = closing.local_addr().unwrap().port();
         std::thread::spawn(move || closing.incoming().for_each(drop));

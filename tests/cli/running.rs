@@ -1,12 +1,12 @@
 //! The commands for a machine that runs: QEMU and OpenSSH's server are real, only Debian is not there.
 
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use super::programs::free_port;
 use super::support::{alive, eventually, program};
 
 /// The checkpoint on which its disk would lie.
@@ -148,11 +148,6 @@ fn is_root() -> bool {
 fn login() -> String {
     let user = done(Command::new("id").arg("-un")).trim().to_owned();
     if is_root() { "tester".into() } else { user }
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 #[test]

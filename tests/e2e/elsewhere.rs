@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::servers::free_port;
+use super::programs::free_port;
 
 /// What a machine's disk is attached to. The network card differs with it, in kind and in address.
 #[derive(Debug, Clone, Copy)]

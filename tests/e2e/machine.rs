@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::programs::free_port;
 use super::project::LOGIN;
 use super::world::World;
 use super::{changed, moments, rebuild, timings};
@@ -405,12 +406,6 @@ pub fn is_destroyed(world: &World) {
     no_machine_runs(world);
     assert!(!world.machine_dir(world.login()).exists());
     assert!(!world.text(&["list"]).contains(world.login()));
-}
-
-/// A port that nobody listens on.
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 /// No QEMU of ours is left, within the moment that a killed one takes to go.

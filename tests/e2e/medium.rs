@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::offline;
+use super::programs::free_port;
 use super::run::Run;
-use super::servers::free_port;
 use super::world::World;
 
 /// What the installer's console shows once it has found its medium by itself, and goes on without a key.

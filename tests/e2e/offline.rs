@@ -4,7 +4,7 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-use super::servers::free_port;
+use super::programs::free_port;
 use super::world::World;
 
 /// The login and name of the machine whose builds fetch what is kept.

@@ -5,6 +5,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use super::programs::free_port;
+
 /// A server, ended when it is dropped.
 pub struct Server {
     /// None where another run of the tests serves the same.
@@ -88,10 +90,4 @@ fn is_registry(port: u16) -> bool {
     let address = format!("http://127.0.0.1:{port}/v2/library/debian/tags/list");
     let status = Command::new("curl").args(["-sf", "-o", "/dev/null", &address]).status();
     status.unwrap().success()
-}
-
-/// A port that is free now.
-pub fn free_port() -> u16 {
-    let socket = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    socket.local_addr().unwrap().port()
 }

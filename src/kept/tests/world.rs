@@ -1,6 +1,6 @@
 //! Keepers on one store, and what stands behind them.
 
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -10,6 +10,7 @@ use crate::cancel::Cancel;
 use crate::config::{Docker, Network, Proxy};
 use crate::event::{Event, Events};
 use crate::kept::{Keeper, Store};
+use crate::process::testing::free_port;
 use crate::wait::Wait;
 
 /// A store in a folder of its own.
@@ -119,11 +120,6 @@ impl Drop for Serving {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn free_port() -> u16 {
-    let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    socket.local_addr().unwrap().port()
 }
 
 /// Runs a program, which must succeed.
