@@ -18,6 +18,13 @@ pub struct Size {
     pub bytes: u64,
 }
 
+impl Size {
+    fn add(&mut self, blob: &Blob) {
+        self.files += 1;
+        self.bytes += blob.bytes;
+    }
+}
+
 /// What may stay: what was used least lately goes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Bound {
@@ -43,8 +50,7 @@ impl Store {
     pub fn size(&self) -> Result<Size> {
         let mut size = Size::default();
         for blob in self.files("blobs")?.into_iter().chain(self.files("partial")?) {
-            size.files += 1;
-            size.bytes += blob.bytes;
+            size.add(&blob);
         }
         Ok(size)
     }
@@ -56,18 +62,9 @@ impl Store {
     /// When something cannot be removed. What another process removes at the same time is no error.
     pub fn prune(&self, bound: Bound) -> Result<Size> {
         let mut removed = self.sweep()?;
-        let mut blobs = self.files("blobs")?;
-        blobs.sort_by_key(|blob| blob.used);
-        let mut left: u64 = blobs.iter().map(|blob| blob.bytes).sum();
-        let oldest = bound.age.and_then(|age| SystemTime::now().checked_sub(age));
-        for blob in blobs {
-            let is_old = oldest.is_some_and(|oldest| blob.used < oldest);
-            if is_old || bound.bytes.is_some_and(|most| left > most) {
-                remove(&blob.path)?;
-                left -= blob.bytes;
-                removed.files += 1;
-                removed.bytes += blob.bytes;
-            }
+        for blob in self.blobs_beyond(bound)? {
+            remove(&blob.path)?;
+            removed.add(&blob);
         }
         for file in self.files("entries")? {
             let entry: Option<Entry> = read_json(&file.path);
@@ -76,6 +73,32 @@ impl Store {
             }
         }
         Ok(removed)
+    }
+
+    /// How much of the content is beyond `bound`: what [`Store::prune`] would remove of it.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn beyond(&self, bound: Bound) -> Result<Size> {
+        let mut size = Size::default();
+        for blob in self.blobs_beyond(bound)? {
+            size.add(&blob);
+        }
+        Ok(size)
+    }
+
+    fn blobs_beyond(&self, bound: Bound) -> Result<Vec<Blob>> {
+        let mut blobs = self.files("blobs")?;
+        blobs.sort_by_key(|blob| blob.used);
+        let mut left: u64 = blobs.iter().map(|blob| blob.bytes).sum();
+        let oldest = bound.age.and_then(|age| SystemTime::now().checked_sub(age));
+        blobs.retain(|blob| {
+            let is_old = oldest.is_some_and(|oldest| blob.used < oldest);
+            let goes = is_old || bound.bytes.is_some_and(|most| left > most);
+            left -= if goes { blob.bytes } else { 0 };
+            goes
+        });
+        Ok(blobs)
     }
 
     /// Removes what nobody writes any more.
@@ -88,8 +111,7 @@ impl Store {
             // Held until it is gone: nobody takes it up between.
             if file.try_lock().is_ok() {
                 remove(&partial.path)?;
-                removed.files += 1;
-                removed.bytes += partial.bytes;
+                removed.add(&partial);
             }
         }
         Ok(removed)

@@ -109,8 +109,29 @@ fn pruning_goes_by_rules_and_spares_what_machines_need() {
             .arg(place.path("cache/v1/identities/zaphod"))
             .status();
         assert!(touched.unwrap().success());
+        let (all, keys) = (place.there(), place.identities());
+        let told = place.run(&[&["cache", "prune", "--dry-run"], rules].concat());
+        assert!(told.status.success(), "{rules:?}: {}", stderr(&told));
+        assert_eq!(
+            (place.there(), place.identities()),
+            (all, keys),
+            "{rules:?}: {}",
+            text(&told)
+        );
         let output = place.run(&[&["cache", "prune"], rules].concat());
         assert!(output.status.success(), "{rules:?}: {}", stderr(&output));
+        let words = |of: &Output| {
+            text(of)
+                .split_whitespace()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        assert_eq!(
+            words(&told).replace("to be deleted", "deleted"),
+            words(&output),
+            "{rules:?}"
+        );
         assert_eq!(place.there(), layers, "{rules:?}: {}", text(&output));
         let sum = text(&output).lines().last().unwrap().to_owned();
         assert!(sum.starts_with("deleted "), "{sum}");

@@ -18,6 +18,9 @@ use crate::media;
 /// The rules by which something stays though no machine uses it.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub struct Args {
+    /// Only tell what would be deleted
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
     /// Keep the newest N of each kind, and what they lie on
     #[arg(long, value_name = "N")]
     pub keep_last: Option<usize>,
@@ -53,18 +56,21 @@ impl Args {
         for place in select(&contents.items(), rules, contents.now) {
             let thing = &contents.things[place];
             let context = || format!("removing {} {}", thing.kind, thing.name);
-            if remove(&store, &thing.removal).with_context(context)? {
+            if self.dry_run || remove(&store, &thing.removal).with_context(context)? {
                 removed.push(place);
             }
         }
-        store.sweep()?;
-        let gone = contents.deleted(&removed);
+        if !self.dry_run {
+            store.sweep()?;
+        }
+        let gone = contents.only(&removed, if self.dry_run { "to be deleted" } else { "deleted" });
         let left = contents.bytes() - gone.bytes();
         let left = left - self.prune_kept(app, left)?;
         if let Some(size) = self.max_size.filter(|size| left > size.as_u64()) {
             app.events.warn(format!(
-                "{} are left, more than {size}: machines need them, or another rule keeps them",
-                ByteSize(left)
+                "{} {} left, more than {size}: machines need them, or another rule keeps them",
+                ByteSize(left),
+                if self.dry_run { "would be" } else { "are" }
             ));
         }
         app.reporter.output(&gone)
@@ -81,10 +87,15 @@ impl Args {
             age: self.older_than,
             bytes: self.max_size.map(|size| size.as_u64().saturating_sub(others)),
         };
-        let removed = kept.prune(bound).context("removing what guests fetched")?;
+        let removed = if self.dry_run {
+            kept.beyond(bound)?
+        } else {
+            kept.prune(bound).context("removing what guests fetched")?
+        };
         if removed.files > 0 {
             let size = ByteSize(removed.bytes);
-            app.events.note(format!("{size} of what guests fetched are gone"));
+            let would = if self.dry_run { "would go" } else { "are gone" };
+            app.events.note(format!("{size} of what guests fetched {would}"));
         }
         Ok(removed.bytes)
     }

@@ -34,8 +34,8 @@ struct Entry<'a> {
 }
 
 impl Contents {
-    /// Those of the things that were deleted, in that order.
-    pub fn deleted(&self, places: &[usize]) -> Self {
+    /// Those of the things that are at `places`, in that order, with the word before their sum.
+    pub fn only(&self, places: &[usize], sum: &'static str) -> Self {
         let thing = |&place: &usize| Thing {
             under: None,
             on: Vec::new(),
@@ -44,7 +44,7 @@ impl Contents {
         Self {
             things: places.iter().map(thing).collect(),
             machines: Vec::new(),
-            sum: "deleted",
+            sum,
             now: self.now,
         }
     }

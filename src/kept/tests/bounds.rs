@@ -43,6 +43,8 @@ fn what_was_used_least_lately_goes_first() {
         age: Some(Duration::from_secs(4000)),
         bytes: None,
     };
+    assert_eq!(store.beyond(by_age).unwrap(), Size { files: 1, bytes: 1000 });
+    assert_eq!(store.size().unwrap(), all);
     assert_eq!(store.prune(by_age).unwrap(), Size { files: 1, bytes: 1000 });
     assert!(!store.has(&old, None) && store.entry("old").is_none() && store.has(&middle, None));
     // Use makes young.
