@@ -15,7 +15,10 @@ use super::paint::Paint;
 use super::times;
 use crate::event::{Event, Forecast, Stage, Unit};
 
-/// Progress is told when it has grown by this many hundredths …
+/// Progress is not told before this has passed: what is done in a moment needs no more words than what comes after it.
+const MOMENT: Duration = Duration::from_secs(2);
+
+/// From then on it is told when it has grown by this many hundredths …
 const STEP: u64 = 10;
 
 /// … or when this has passed since it was last told.
@@ -40,8 +43,10 @@ pub struct Plain<W> {
     estimated: Option<Instant>,
 }
 
-/// The progress that was told last.
+/// The progress that was told last, or seen first.
 struct Told {
+    /// Whether it was told, not only seen.
+    is_said: bool,
     stage: Stage,
     unit: Unit,
     done: u64,
@@ -116,27 +121,24 @@ impl<W: Write> Plain<W> {
         let total = total.or((unit == Unit::Percent).then_some(100));
         let percent = times::percent(done, total);
         let (_, now) = (self.clock)();
-        if let Some(told) = self
+        let before = self
             .told
             .as_ref()
-            .filter(|told| (told.stage, told.unit) == (stage, unit))
-        {
-            let whole = percent == Some(100) && told.percent != Some(100);
-            let grown = percent
-                .zip(told.percent)
-                .is_some_and(|(new, old)| new >= old + STEP || new < old);
-            let late = now.duration_since(told.at) >= PAUSE && done != told.done;
-            if !(whole || grown || late) {
-                return;
-            }
+            .filter(|told| (told.stage, told.unit) == (stage, unit));
+        let is_said = before.is_some_and(|before| before.is_followed_by(done, percent, now));
+        if is_said || before.is_none() {
+            self.told = Some(Told {
+                is_said,
+                stage,
+                unit,
+                done,
+                percent,
+                at: now,
+            });
         }
-        self.told = Some(Told {
-            stage,
-            unit,
-            done,
-            percent,
-            at: now,
-        });
+        if !is_said {
+            return;
+        }
         let step = self
             .step
             .as_ref()
@@ -144,6 +146,21 @@ impl<W: Write> Plain<W> {
             .map_or("", |(_, text)| text);
         let text = [step.to_owned(), amount(done, total, unit, percent)].join(" ");
         self.line(stage.name(), text.trim_start());
+    }
+}
+
+impl Told {
+    /// Whether so much of the same is worth a line.
+    fn is_followed_by(&self, done: u64, percent: Option<u64>, now: Instant) -> bool {
+        let passed = now.duration_since(self.at);
+        if !self.is_said {
+            return passed >= MOMENT;
+        }
+        let whole = percent == Some(100) && self.percent != Some(100);
+        let grown = percent
+            .zip(self.percent)
+            .is_some_and(|(new, old)| new >= old + STEP || new < old);
+        whole || (grown && passed >= MOMENT) || (passed >= PAUSE && done != self.done)
     }
 }
 

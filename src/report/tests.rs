@@ -146,9 +146,13 @@ fn json_is_an_object_a_line() {
 
 #[test]
 fn plain_lines_have_a_time_and_no_escape_codes() {
+    static CALLS: AtomicU64 = AtomicU64::new(0);
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    // Long enough between two events for progress to be told.
     let clock = || {
         let time = jiff::Timestamp::from_second(1_800_000_000).unwrap();
-        (time.to_zoned(jiff::tz::TimeZone::UTC), Instant::now())
+        let passed = Duration::from_secs(2 * CALLS.fetch_add(1, Ordering::SeqCst));
+        (time.to_zoned(jiff::tz::TimeZone::UTC), *START + passed)
     };
     let text = written(&run(), |to| plain::Plain::at(to, clock));
     assert!(!text.contains('\u{1b}'));
@@ -156,7 +160,7 @@ fn plain_lines_have_a_time_and_no_escape_codes() {
     08:00:00 media    cached
     08:00:00 install  started: not made yet, about 11m40s
     08:00:00 install  partitioning
-    08:00:00 install  partitioning (4%)
+    08:00:00 install  partitioning (5%)
     08:00:00 install  partitioning (34%)
     08:00:00 install  partitioning (100%)
     08:00:00 install  done in 11m42s
@@ -202,14 +206,17 @@ fn an_event_of_many_lines_is_one_line() {
     assert_eq!(screen.text(), "warning: the console said: / panic / no init");
 }
 
-/// Each event of a run has one line, and each line of the log its time, those of the error too.
+/// Each event of a run but progress, which is told when it has taken a while, has one line, and each line of the log its time, those of the error too.
 #[test]
 fn every_event_has_a_line_and_every_line_a_time() {
     let clock = || {
         let time = jiff::Timestamp::UNIX_EPOCH.to_zoned(jiff::tz::TimeZone::UTC);
         (time, Instant::now())
     };
-    for event in run() {
+    for event in run()
+        .into_iter()
+        .filter(|event| !matches!(event, Event::Progress { .. }))
+    {
         let lines = |events: &[Event]| written(events, |to| plain::Plain::at(to, clock)).lines().count();
         assert_eq!(lines(std::slice::from_ref(&event)), 1 + lines(&[]), "{event:?}");
     }
@@ -228,6 +235,31 @@ fn json_holds_no_command() {
 }
 
 #[test]
+fn plain_progress_of_a_moment_is_not_told() {
+    static CALLS: AtomicU64 = AtomicU64::new(0);
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    // A hundred steps in one second, and what is told when they are done.
+    let clock = || {
+        let passed = Duration::from_millis(10 * CALLS.fetch_add(1, Ordering::SeqCst));
+        (
+            jiff::Timestamp::UNIX_EPOCH.to_zoned(jiff::tz::TimeZone::UTC),
+            *START + passed,
+        )
+    };
+    let shared = Shared::default();
+    let mut view = plain::Plain::at(shared.clone(), clock);
+    for done in 0..=100 {
+        view.event(&Event::Progress {
+            stage: Stage::Media,
+            done,
+            total: Some(100),
+            unit: Unit::Bytes,
+        });
+    }
+    assert_eq!(shared.text(), "");
+}
+
+#[test]
 fn plain_progress_is_told_every_tenth_or_half_minute() {
     static SECONDS: AtomicU64 = AtomicU64::new(0);
     static START: LazyLock<Instant> = LazyLock::new(Instant::now);
@@ -238,9 +270,9 @@ fn plain_progress_is_told_every_tenth_or_half_minute() {
     };
     let shared = Shared::default();
     let mut view = plain::Plain::at(shared.clone(), clock);
-    // A mebibyte a second: an eighth of a percent, so it is the half minutes that count at first.
+    // A mebibyte a second: an eighth of a percent, so it is the half minutes that count at first; ten times as fast then.
     for mib in 0..=800_u64 {
-        SECONDS.store(mib.min(60), Ordering::SeqCst);
+        SECONDS.store(mib.min(60) + mib.saturating_sub(60) / 10, Ordering::SeqCst);
         view.event(&Event::Progress {
             stage: Stage::Media,
             done: mib << 20,
@@ -249,18 +281,17 @@ fn plain_progress_is_told_every_tenth_or_half_minute() {
         });
     }
     insta::assert_snapshot!(shared.text(), @r"
-    00:00:00 media    (0 B of 800.0 MiB, 0%)
-    00:00:00 media    (30.0 MiB of 800.0 MiB, 3%)
-    00:00:00 media    (60.0 MiB of 800.0 MiB, 7%)
-    00:00:00 media    (136.0 MiB of 800.0 MiB, 17%)
-    00:00:00 media    (216.0 MiB of 800.0 MiB, 27%)
-    00:00:00 media    (296.0 MiB of 800.0 MiB, 37%)
-    00:00:00 media    (376.0 MiB of 800.0 MiB, 47%)
-    00:00:00 media    (456.0 MiB of 800.0 MiB, 57%)
-    00:00:00 media    (536.0 MiB of 800.0 MiB, 67%)
-    00:00:00 media    (616.0 MiB of 800.0 MiB, 77%)
-    00:00:00 media    (696.0 MiB of 800.0 MiB, 87%)
-    00:00:00 media    (776.0 MiB of 800.0 MiB, 97%)
+    00:00:00 media    (2.0 MiB of 800.0 MiB, 0%)
+    00:00:00 media    (32.0 MiB of 800.0 MiB, 4%)
+    00:00:00 media    (80.0 MiB of 800.0 MiB, 10%)
+    00:00:00 media    (160.0 MiB of 800.0 MiB, 20%)
+    00:00:00 media    (240.0 MiB of 800.0 MiB, 30%)
+    00:00:00 media    (320.0 MiB of 800.0 MiB, 40%)
+    00:00:00 media    (400.0 MiB of 800.0 MiB, 50%)
+    00:00:00 media    (480.0 MiB of 800.0 MiB, 60%)
+    00:00:00 media    (560.0 MiB of 800.0 MiB, 70%)
+    00:00:00 media    (640.0 MiB of 800.0 MiB, 80%)
+    00:00:00 media    (720.0 MiB of 800.0 MiB, 90%)
     00:00:00 media    (800.0 MiB of 800.0 MiB, 100%)
     ");
 }
