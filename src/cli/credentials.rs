@@ -48,7 +48,7 @@ impl Args {
         let record = instance.require()?;
         if !instance.identity().exists() {
             let message = format!("the machine {} has no user yet", instance.name);
-            bail!(Fault::new(Cause::Usage, message).hint("`provision create` makes it"));
+            bail!(Fault::new(Cause::Usage, message).hint(instance.to_be_made()));
         }
         let identity = Identity::load(&instance.identity())?;
         let password = identity.password().context("the machine has no password")?;

@@ -51,7 +51,13 @@ impl Args {
         if !files.iter().any(says) {
             let failure = instance.failures()?.pop();
             let hint = failure.map_or_else(
-                || why(instance.name.as_str(), record.imported, record.layer.is_some()),
+                || {
+                    if record.imported || record.layer.is_some() {
+                        why(instance.name.as_str(), record.imported)
+                    } else {
+                        instance.to_be_made()
+                    }
+                },
                 |dir| format!("what happened when it failed last is in {}", dir.display()),
             );
             bail!(Fault::new(Cause::Usage, "nothing was logged").hint(hint));
@@ -121,16 +127,15 @@ impl Args {
     }
 }
 
-/// Why a machine has no log, and what to type.
-fn why(name: &str, is_imported: bool, is_made: bool) -> String {
-    match (is_imported, is_made) {
-        (true, _) => format!("an imported machine logs its console alone: `provision start --name {name}`"),
-        (false, false) => format!("`provision create --name {name}` makes it, and what it does is logged"),
-        (false, true) => format!(
-            "a stage that was taken from the cache leaves no log, and a machine that goes on from a kept memory says nothing on \
-             its console at first; `provision exec --name {name} -- sudo journalctl --boot` shows the guest's own"
-        ),
+/// Why a machine that is made has no log, and what to type.
+fn why(name: &str, is_imported: bool) -> String {
+    if is_imported {
+        return format!("an imported machine logs its console alone: `provision start --name {name}`");
     }
+    format!(
+        "a stage that was taken from the cache leaves no log, and a machine that goes on from a kept memory says nothing on \
+         its console at first; `provision exec --name {name} -- sudo journalctl --boot` shows the guest's own"
+    )
 }
 
 /// A stage's log.
@@ -216,16 +221,11 @@ mod tests {
     #[test]
     fn what_to_type_where_nothing_was_logged_is_what_works_then() {
         let table = [
-            (true, true, "provision start --name m"),
-            (true, false, "provision start --name m"),
-            (false, false, "provision create --name m"),
-            (false, true, "provision exec --name m -- sudo journalctl --boot"),
+            (true, "provision start --name m"),
+            (false, "provision exec --name m -- sudo journalctl --boot"),
         ];
-        for (is_imported, is_made, command) in table {
-            assert!(
-                why("m", is_imported, is_made).contains(command),
-                "{is_imported} {is_made}"
-            );
+        for (is_imported, command) in table {
+            assert!(why("m", is_imported).contains(command), "{is_imported}");
         }
     }
 }

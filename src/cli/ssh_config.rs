@@ -47,7 +47,7 @@ impl Args {
         let (name, folder) = (&instance.name, instance.identity());
         if record.ssh_port == 0 || !folder.join(identity::PRIVATE_KEY).exists() {
             let message = format!("the machine {name} has no user yet");
-            bail!(Fault::new(Cause::Usage, message).hint("`provision create` makes it"));
+            bail!(Fault::new(Cause::Usage, message).hint(instance.to_be_made()));
         }
         if !instance.runs(&record) {
             app.events.note(format!(

@@ -49,7 +49,7 @@ impl Args {
         let record = instance.require()?;
         if record.https_port == 0 {
             let message = format!("the machine {} is not made yet", instance.name);
-            bail!(Fault::new(Cause::Usage, message).hint("`provision create` makes it"));
+            bail!(Fault::new(Cause::Usage, message).hint(instance.to_be_made()));
         }
         if !instance.runs(&record) {
             let name = &instance.name;

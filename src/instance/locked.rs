@@ -37,6 +37,15 @@ impl Instance {
         .hint("wait for it to end, or make another machine with `--name NAME`")
     }
 
+    /// A hint for a machine of which something is still missing: who will have made it.
+    pub fn to_be_made(&self) -> String {
+        if self.is_busy() {
+            "another provision command works on it now: wait for it to end".to_owned()
+        } else {
+            format!("`provision create --name {}` makes it", self.name)
+        }
+    }
+
     /// The same for a machine that must be there, with what is remembered of it under the lock: another command may have
     /// changed or removed it until then.
     ///

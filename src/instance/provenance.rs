@@ -62,7 +62,7 @@ impl Instance {
         let fits = |known: &Provenance| record.layer.as_ref() == Some(&known.layer);
         known.filter(fits).with_context(|| {
             let message = format!("what the machine {name} was made from is not written down yet");
-            Fault::new(Cause::Usage, message).hint(format!("`provision create --name {name}` does it"))
+            Fault::new(Cause::Usage, message).hint(self.to_be_made())
         })
     }
 

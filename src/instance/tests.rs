@@ -23,6 +23,15 @@ fn locking_a_machine_that_is_gone_leaves_no_folder() {
 }
 
 #[test]
+fn what_is_missing_of_a_machine_is_made_by_who_works_on_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let instance = instance(folder.path());
+    assert_eq!(instance.to_be_made(), "`provision create --name eval` makes it");
+    let _held = instance.lock().unwrap();
+    assert!(instance.to_be_made().contains("wait"), "{}", instance.to_be_made());
+}
+
+#[test]
 fn a_machine_that_another_command_begins_is_left_to_it() {
     let folder = tempfile::tempdir().unwrap();
     let instance = instance(folder.path());

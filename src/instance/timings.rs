@@ -36,7 +36,7 @@ impl Instance {
         let of_layers = || base.and_then(|base| Timings::of_layers(&store.chain(base)));
         known.or_else(of_layers).with_context(|| {
             let message = format!("what making the machine {} took is not written down", self.name);
-            Fault::new(Cause::Usage, message).hint(format!("`provision create --name {}` does it", self.name))
+            Fault::new(Cause::Usage, message).hint(self.to_be_made())
         })
     }
 }
