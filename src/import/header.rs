@@ -49,12 +49,13 @@ pub fn require_alone(image: &Path, kind: Kind) -> Result<()> {
         Kind::Vmdk => vmdk(&beginning),
     };
     if let (Kind::Vmdk, Ok(())) = (kind, wrong) {
-        // QEMU looks for the descriptor where the header says.
+        // QEMU reads the parent's name in the second sector and what follows, whatever the header says (`vmdk_parent_open` in its
+        // block/vmdk.c); others look for the descriptor where that says.
         let descriptor = number(&beginning, 28).saturating_mul(SECTOR);
         file.seek(SeekFrom::Start(descriptor))?;
         let mut text = Vec::new();
         file.take(BEGINNING).read_to_end(&mut text)?;
-        wrong = vmdk_descriptor(&text);
+        wrong = vmdk_descriptor(&beginning).and_then(|()| vmdk_descriptor(&text));
     }
     match wrong {
         Ok(()) => Ok(()),
@@ -204,6 +205,26 @@ mod tests {
             assert_eq!(fault.cause, Cause::Verification);
             assert!(fault.message.contains(reason), "{line}: {}", fault.message);
         }
+    }
+
+    /// Its header may say that its descriptor is elsewhere: where QEMU looks for the parent's name does not depend on it.
+    #[test]
+    fn a_parent_is_found_where_the_header_does_not_say() {
+        let folder = tempfile::tempdir().unwrap();
+        image(folder.path(), "create -f vmdk base.vmdk 1M");
+        image(folder.path(), "create -f vmdk -b base.vmdk -F vmdk a");
+        let file = folder.path().join("a");
+        let mut bytes = std::fs::read(&file).unwrap();
+        let harmless = u64::try_from(bytes.len()).unwrap().div_ceil(SECTOR);
+        bytes[28..36].copy_from_slice(&harmless.to_le_bytes());
+        bytes.resize(usize::try_from(harmless * SECTOR).unwrap(), 0);
+        bytes.extend(b"# Disk DescriptorFile\n");
+        std::fs::write(&file, bytes).unwrap();
+        let told = Command::new("qemu-img").arg("info").arg(&file).output().unwrap();
+        let told = String::from_utf8_lossy(&told.stdout).into_owned();
+        assert!(told.contains("backing file: base.vmdk"), "{told}");
+        let error = require_alone(&file, Kind::Vmdk).unwrap_err();
+        assert!(format!("{error:#}").contains("its parent"), "{error:#}");
     }
 
     #[test]
