@@ -22,7 +22,15 @@ const LOOK: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub struct Lock {
     // flock(2) belongs to the open file.
-    _file: std::fs::File,
+    file: std::fs::File,
+}
+
+impl Drop for Lock {
+    /// Closing the file is not enough: a process that another thread is just starting has it, too, until it is a program of
+    /// its own.
+    fn drop(&mut self) {
+        let _ = self.file.unlock();
+    }
 }
 
 impl Lock {
@@ -59,7 +67,11 @@ impl Lock {
     pub fn is_held(file: &Path) -> bool {
         // It is not made where it is not there, and needs not be this user's.
         let open = std::fs::File::open(file);
-        open.is_ok_and(|open| matches!(open.try_lock_shared(), Err(TryLockError::WouldBlock)))
+        open.is_ok_and(|open| {
+            let shared = open.try_lock_shared();
+            drop(Self { file: open });
+            matches!(shared, Err(TryLockError::WouldBlock))
+        })
     }
 
     fn try_with(file: &Path, lock: fn(&std::fs::File) -> Result<(), TryLockError>) -> Result<Option<Self>> {
@@ -74,9 +86,9 @@ impl Lock {
                 .open(file)?
                 .into_file();
             match lock(&open) {
-                Ok(()) if is_at(&open, file) => return Ok(Some(Self { _file: open })),
+                Ok(()) if is_at(&open, file) => return Ok(Some(Self { file: open })),
                 // Who had it has removed it with what it guards: the next would lock another.
-                Ok(()) => {}
+                Ok(()) => drop(Self { file: open }),
                 Err(TryLockError::WouldBlock) => return Ok(None),
                 Err(TryLockError::Error(error)) => {
                     return Err(error).with_context(|| format!("locking {}", file.display()));
@@ -137,6 +149,23 @@ mod tests {
         assert!(Lock::try_take(&file).unwrap().is_none());
         drop(held);
         assert!(Lock::wait(&file, &Cancel::default(), || panic!("it is free")).is_ok());
+    }
+
+    #[test]
+    fn a_lock_that_is_let_go_is_free_while_others_start_programs() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("lock");
+        let over = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                    std::process::Command::new("true").status().unwrap();
+                }
+            });
+            let free = (0..2000).filter(|_| Lock::try_take(&file).unwrap().is_some()).count();
+            over.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert_eq!(free, 2000);
+        });
     }
 
     #[test]
