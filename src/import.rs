@@ -174,10 +174,12 @@ fn sweep(paths: &Paths, but: &Instance) -> Result<()> {
             continue;
         };
         let instance = Instance::new(paths, &name);
-        let is_left = instance.work_dir(Stage::Import).exists() && matches!(instance.record(), Ok(None));
-        if is_left
-            && instance.name != but.name
+        let is_left = || instance.work_dir(Stage::Import).exists() && matches!(instance.record(), Ok(None));
+        // Who had the lock may have been an import that has just ended well.
+        if instance.name != but.name
+            && is_left()
             && let Ok(_lock) = instance.lock()
+            && is_left()
         {
             instance.destroy()?;
         }

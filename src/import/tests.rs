@@ -92,6 +92,28 @@ fn an_interruption_is_no_damage() {
     assert_eq!(Fault::exit_code(&error), 5, "{error:#}");
 }
 
+#[test]
+fn an_import_that_has_just_ended_is_not_swept_away() {
+    let place = tempfile::tempdir().unwrap();
+    let instance = made(place.path());
+    let record = instance.require().unwrap();
+    // So it is while it is imported.
+    fs::remove_file(instance.dir().join("machine.json")).unwrap();
+    let work = instance.new_work_dir(Stage::Import).unwrap();
+    let lock = instance.lock().unwrap();
+    std::thread::scope(|scope| {
+        let paths = paths(place.path());
+        let swept = scope.spawn(move || sweep(&paths, &Instance::new(&paths, &"other".parse().unwrap())));
+        // Time for the other to see what is left, and to wait for the lock; nothing tells that it does.
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        instance.remember(&record).unwrap();
+        fs::remove_dir_all(&work).unwrap();
+        drop(lock);
+        swept.join().unwrap().unwrap();
+    });
+    assert!(instance.require().is_ok() && instance.disk().exists());
+}
+
 /// What `a_foreign_disk_never_has_the_former_record` kills.
 #[test]
 #[ignore = "a process of its own, which is killed"]
