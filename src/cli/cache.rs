@@ -6,6 +6,7 @@ mod export;
 mod import;
 mod key;
 mod others;
+mod pipe;
 mod prune;
 mod tree;
 

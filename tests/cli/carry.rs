@@ -448,4 +448,41 @@ fn an_import_from_a_pipe_into_which_nobody_writes_ends_with_its_time() {
     assert_eq!(output.status.code(), Some(124), "{}", stderr(&output));
     assert!(stderr(&output).contains("nothing was imported"), "{}", stderr(&output));
     drop(silent);
+    // So does one from a named pipe, which nobody opens.
+    let pipe = hosts.path("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let output = hosts.run("there", &["cache", "import", pipe.to_str().unwrap(), "--timeout", "1s"]);
+    assert_eq!(output.status.code(), Some(124), "{}", stderr(&output));
+}
+
+#[test]
+fn an_import_from_a_named_pipe_gets_all_of_it() {
+    let hosts = Hosts::new();
+    hosts.make("a");
+    let pipe = hosts.path("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let mut import = hosts
+        .command("b", &["cache", "import", pipe.to_str().unwrap()])
+        .spawn()
+        .unwrap();
+    let into = fs::OpenOptions::new().write(true).open(&pipe).unwrap();
+    let export = hosts
+        .command("a", &["cache", "export", "-"])
+        .stdout(into)
+        .status()
+        .unwrap();
+    assert!(export.success() && import.wait().unwrap().success());
+    assert_eq!(hosts.cached("b"), ["install", "docker"]);
+}
+
+#[test]
+fn an_export_to_a_pipe_from_which_nobody_reads_ends_with_its_time() {
+    let hosts = Hosts::new();
+    hosts.make("a");
+    let mut command = hosts.command("a", &["cache", "export", "-", "--timeout", "2s"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let deaf = child.stdout.take().unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(124), "{}", stderr(&output));
+    drop(deaf);
 }

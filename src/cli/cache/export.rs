@@ -1,12 +1,12 @@
 //! `provision cache export`
 
 use std::io::IsTerminal as _;
-use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use bytesize::ByteSize;
 
+use super::pipe::Piped;
 use crate::archive::{self, Sending, Sent};
 use crate::checkpoint::{Layer, Store};
 use crate::cli::{App, Settings, rebuild};
@@ -88,9 +88,10 @@ impl Args {
             );
         }
         if to_stdout {
-            let stdout = std::io::stdout().as_fd().try_clone_to_owned();
-            let stdout = std::fs::File::from(stdout.context("writing to standard output")?);
-            return archive::send(&wanted, stdout).map(drop);
+            let stdout = Piped::standard(std::io::stdout(), &app.cancel).context("writing to standard output")?;
+            // An interruption comes as an error of writing.
+            let sent = archive::send(&wanted, stdout).or_else(|error| app.cancel.check().and(Err(error)));
+            return sent.map(drop);
         }
         let sent = archive::send_file(&wanted, &app.cwd.join(&self.file), self.force)?;
         if let Some(file) = sent
