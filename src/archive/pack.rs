@@ -60,14 +60,14 @@ impl<'a, W: Write> Packer<'a, W> {
             parts: sparse.data.iter(),
             at: 0,
             left: 0,
-            content: Content::new(sparse.counts_holes()),
+            content: Content::new(sparse.counts_holes(), self.told.cancel()),
             told: &mut self.told,
         };
         let header = header(name, parts::bytes(&sparse.data))?;
         // The tar crate copies in pieces of 8 KiB: fewer, larger ones are faster.
         let mut buffered = io::BufReader::with_capacity(CHUNK, &mut data);
         self.tar.append(&header, &mut buffered)?;
-        let digest = data.content.finish(sparse.size);
+        let digest = data.content.finish(sparse.size)?;
         self.digests.insert(name.to_owned(), digest.clone());
         Ok(digest)
     }
@@ -103,7 +103,7 @@ struct Data<'a, 'b> {
     parts: std::slice::Iter<'a, Part>,
     at: u64,
     left: u64,
-    content: Content,
+    content: Content<'b>,
     told: &'a mut Told<'b>,
 }
 
@@ -112,7 +112,7 @@ impl Read for Data<'_, '_> {
         if self.left == 0 {
             let Some(part) = self.parts.next() else { return Ok(0) };
             (self.at, self.left) = *part;
-            self.content.begin(*part);
+            self.content.begin(*part)?;
         }
         let wanted = into.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
         let count = self.file.read_at(&mut into[..wanted], self.at)?;

@@ -27,6 +27,11 @@ impl<'a> Told<'a> {
         }
     }
 
+    /// Whether the user wants to stop.
+    pub const fn cancel(&self) -> &'a Cancel {
+        self.cancel
+    }
+
     /// Some more have passed.
     ///
     /// # Errors

@@ -13,6 +13,8 @@ use super::index::{Index, Sparse, refused};
 use super::told::Told;
 use super::{CHUNK, DIGESTS, INDEX, parts};
 
+const READING: &str = "reading an archive";
+
 /// The index is not larger, in bytes: a memory with a hole beside each page would have one of this size.
 const INDEX_MAX: u64 = 64 << 20;
 
@@ -27,7 +29,7 @@ type Decoder<R> = zstd::Decoder<'static, BufReader<R>>;
 /// When there is no memory for it.
 pub fn open<R: Read>(from: R) -> Result<tar::Archive<Decoder<R>>> {
     let decoder = zstd::Decoder::with_buffer(BufReader::with_capacity(CHUNK, from));
-    Ok(tar::Archive::new(decoder.context("reading an archive")?.single_frame()))
+    Ok(tar::Archive::new(decoder.context(READING)?.single_frame()))
 }
 
 /// The members of an archive, in their order.
@@ -80,14 +82,14 @@ impl<'a, R: Read> Members<'a, R> {
         told: &mut Told<'_>,
     ) -> Result<String> {
         let mut entry = self.next(name, Some(parts::bytes(&sparse.data)))?;
-        let mut content = Content::new(sparse.counts_holes());
+        let mut content = Content::new(sparse.counts_holes(), told.cancel());
         let mut buffer = vec![0; CHUNK];
         if let Some(file) = into {
             file.set_len(sparse.size).with_context(|| format!("writing {name}"))?;
         }
         for part in &sparse.data {
             let (mut at, mut left) = *part;
-            content.begin(*part);
+            content.begin(*part).context(READING)?;
             while left > 0 {
                 let wanted = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
                 let chunk = &mut buffer[..wanted];
@@ -99,10 +101,10 @@ impl<'a, R: Read> Members<'a, R> {
                 }
                 at += wanted as u64;
                 left -= wanted as u64;
-                told.pass(wanted).context("reading an archive")?;
+                told.pass(wanted).context(READING)?;
             }
         }
-        let digest = content.finish(sparse.size);
+        let digest = content.finish(sparse.size).context(READING)?;
         self.digests.insert(name.to_owned(), digest.clone());
         Ok(digest)
     }
@@ -185,7 +187,7 @@ pub fn end<R: Read>(archive: tar::Archive<Decoder<R>>) -> Result<()> {
 /// What went wrong while an archive was read: the archive, unless the system could not read it.
 fn damaged(error: io::Error) -> anyhow::Error {
     if error.raw_os_error().is_some() {
-        return anyhow::Error::new(error).context("reading an archive");
+        return anyhow::Error::new(error).context(READING);
     }
     refused(&error.to_string()).into()
 }

@@ -17,6 +17,9 @@ use crate::fault::{Cause, Fault};
 /// No descriptor and no manifest is larger.
 const TEXT_MAX: u64 = 4 << 20;
 
+/// No name's member is larger.
+const NAME_MAX: u64 = 64 << 10;
+
 /// How much is copied at a time.
 const CHUNK: usize = 1 << 20;
 
@@ -36,21 +39,47 @@ pub struct Unpacked {
 /// # Errors
 /// A [`Cause::Verification`] fault when it is damaged or made to do harm; when the disk is full, or the user interrupts.
 pub fn unpack(file: &Path, folder: &Path, events: &Events, cancel: &Cancel) -> Result<Unpacked> {
+    refuse_large_names(file)?;
+    // An interruption comes as an error of reading.
+    let parts = read(file, folder, events, cancel).or_else(|error| cancel.check().and(Err(error)))?;
+    parts.settle(file, cancel)
+}
+
+fn read(file: &Path, folder: &Path, events: &Events, cancel: &Cancel) -> Result<Parts> {
     let mut parts = Parts::default();
     let source = Counted {
         total: fs::metadata(file)?.len(),
         from: fs::File::open(file)?,
         done: 0,
         events,
+        cancel,
     };
     let mut archive = tar::Archive::new(source);
     let entries = archive.entries().map_err(|error| damaged(&error))?;
     for entry in entries {
         let entry = entry.map_err(|error| damaged(&error))?;
         let name = name_of(&entry)?;
-        parts.take(name, entry, folder, cancel)?;
+        parts.take(name, entry, folder)?;
     }
-    parts.settle(file)
+    Ok(parts)
+}
+
+/// Names that have members of their own (GNU's long ones, PAX) are read into memory: no real one is larger than a path.
+fn refuse_large_names(file: &Path) -> Result<()> {
+    let mut archive = tar::Archive::new(fs::File::open(file)?.into_file());
+    let entries = archive.entries_with_seek().map_err(|error| damaged(&error))?;
+    for entry in entries.raw(true) {
+        let entry = entry.map_err(|error| damaged(&error))?;
+        let kind = entry.header().entry_type();
+        let is_name = kind.is_gnu_longname()
+            || kind.is_gnu_longlink()
+            || kind.is_pax_local_extensions()
+            || kind.is_pax_global_extensions();
+        if is_name && entry.size() > NAME_MAX {
+            bail!(refused("a name in it is too large"));
+        }
+    }
+    Ok(())
 }
 
 /// The plain file name of an entry.
@@ -75,7 +104,7 @@ struct Parts {
 }
 
 impl Parts {
-    fn take(&mut self, name: String, mut entry: impl Read, folder: &Path, cancel: &Cancel) -> Result<()> {
+    fn take(&mut self, name: String, mut entry: impl Read, folder: &Path) -> Result<()> {
         let extension = name
             .rsplit_once('.')
             .map(|(_, extension)| extension.to_ascii_lowercase());
@@ -89,7 +118,7 @@ impl Parts {
             Some("vmdk") => {
                 // A name of ours: theirs reaches no file system.
                 let disk = folder.join(format!("disk-{}", self.disks.len()));
-                copy(&mut entry, &disk, cancel)?;
+                copy(&mut entry, &disk)?;
                 if self.disks.insert(name.clone(), disk).is_some() {
                     bail!(refused(&format!("it holds {name} twice")));
                 }
@@ -100,13 +129,13 @@ impl Parts {
         Ok(())
     }
 
-    fn settle(self, file: &Path) -> Result<Unpacked> {
+    fn settle(self, file: &Path, cancel: &Cancel) -> Result<Unpacked> {
         let (name, descriptor) = self
             .descriptor
             .with_context(|| refused("it has no descriptor: it is no OVA"))?;
         let digests = self.manifest.as_deref().map(manifest).transpose()?;
         if let Some(digests) = &digests {
-            check(digests, &name, &mut &descriptor[..])?;
+            check(digests, &name, &mut &descriptor[..], cancel)?;
         }
         let text = String::from_utf8(descriptor).map_err(|_| refused("its descriptor is no text"))?;
         let described = ovf::read(&text)?;
@@ -115,7 +144,7 @@ impl Parts {
             .get(&described.disk)
             .with_context(|| refused(&format!("its disk {} is not in {}", described.disk, file.display())))?;
         if let Some(digests) = &digests {
-            check(digests, &described.disk, &mut fs::File::open(disk)?)?;
+            check(digests, &described.disk, &mut fs::File::open(disk)?, cancel)?;
         }
         Ok(Unpacked {
             disk: disk.clone(),
@@ -136,12 +165,11 @@ fn text(from: &mut impl Read) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn copy(from: &mut impl Read, to: &Path, cancel: &Cancel) -> Result<()> {
+fn copy(from: &mut impl Read, to: &Path) -> Result<()> {
     use std::io::Write as _;
     let mut file = fs::File::create_new(to)?;
     let mut chunk = vec![0; CHUNK];
     loop {
-        cancel.check()?;
         let count = from.read(&mut chunk).map_err(|error| damaged(&error))?;
         if count == 0 {
             return Ok(());
@@ -177,12 +205,25 @@ fn manifest(text: &str) -> Result<BTreeMap<String, (MessageDigest, String)>> {
     Ok(digests)
 }
 
-fn check(digests: &BTreeMap<String, (MessageDigest, String)>, name: &str, content: &mut impl Read) -> Result<()> {
+fn check(
+    digests: &BTreeMap<String, (MessageDigest, String)>,
+    name: &str,
+    content: &mut impl Read,
+    cancel: &Cancel,
+) -> Result<()> {
     let (kind, expected) = digests
         .get(name)
         .with_context(|| refused(&format!("its manifest does not name {name}")))?;
     let mut hasher = Hasher::new(*kind).context("preparing a digest")?;
-    std::io::copy(content, &mut hasher).context("reading what was unpacked")?;
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        cancel.check()?;
+        let count = content.read(&mut chunk).context("reading what was unpacked")?;
+        if count == 0 {
+            break;
+        }
+        hasher.update(&chunk[..count]).context("computing a digest")?;
+    }
     let found = hex::encode(hasher.finish().context("computing a digest")?);
     if found != *expected {
         bail!(refused(&format!(
@@ -206,11 +247,15 @@ struct Counted<'a, R> {
     done: u64,
     total: u64,
     events: &'a Events,
+    cancel: &'a Cancel,
 }
 
 impl<R: Read> Read for Counted<'_, R> {
     fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
         const STEP: u64 = 4 << 20;
+        if self.cancel.is_raised() {
+            return Err(std::io::Error::other("interrupted"));
+        }
         let count = self.from.read(into)?;
         let before = self.done / STEP;
         self.done += count as u64;
@@ -305,6 +350,42 @@ mod tests {
         append(&mut archive, "jdoe-disk001.vmdk", tar::EntryType::Symlink, b"");
         let error = unpacked(&archive.into_inner().unwrap()).unwrap_err();
         assert!(error.to_string().contains("no file"), "{error}");
+    }
+
+    #[test]
+    fn a_name_that_fills_the_memory_is_refused() {
+        for kind in [
+            tar::EntryType::GNULongName,
+            tar::EntryType::XHeader,
+            tar::EntryType::XGlobalHeader,
+        ] {
+            let mut archive = tar::Builder::new(Vec::new());
+            append(&mut archive, "name", kind, &vec![b'a'; 1 << 20]);
+            let error = unpacked(&archive.into_inner().unwrap()).unwrap_err();
+            assert!(error.to_string().contains("a name in it is too large"), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_interruption_is_one_whatever_is_being_read() {
+        let descriptor = crate::export::example_descriptor();
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.ova");
+        std::fs::write(
+            &file,
+            ova(&[("jdoe.ovf", descriptor.as_bytes()), ("other", &[0; 9000])]),
+        )
+        .unwrap();
+        let cancel = Cancel::default();
+        cancel.raise();
+        let error = unpack(&file, folder.path(), &Events::ignore(), &cancel).unwrap_err();
+        assert!(Fault::is_stop(&error), "{error:#}");
+        let parts = Parts {
+            manifest: Some(line("SHA256", "jdoe.ovf", descriptor.as_bytes())),
+            descriptor: Some(("jdoe.ovf".to_owned(), descriptor.into_bytes())),
+            ..Parts::default()
+        };
+        assert!(Fault::is_stop(&parts.settle(&file, &cancel).unwrap_err()));
     }
 
     #[test]
