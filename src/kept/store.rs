@@ -23,6 +23,7 @@ use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
 
 use super::digest::Digest;
+use crate::host;
 
 /// What is read from a file at once, in bytes.
 const BLOCK: usize = 256 << 10;
@@ -53,13 +54,25 @@ pub struct Entry {
 #[derive(Debug, Clone)]
 pub struct Store {
     folder: PathBuf,
+    /// Nothing more is kept where less is free, in bytes: a guest's disk on the same file system needs the room, and a mere
+    /// cache must not take it.
+    floor: u64,
 }
+
+/// What a guest's disk may need beside what is kept, in bytes.
+const FLOOR: u64 = 4 << 30;
 
 impl Store {
     /// The store of the folder `cache`; nothing is made yet.
     pub fn new(cache: &Path) -> Self {
         let folder = cache.join("kept");
-        Self { folder }
+        Self { folder, floor: FLOOR }
+    }
+
+    /// The same where `floor` bytes stay free.
+    #[cfg(test)]
+    pub fn with_floor(self, floor: u64) -> Self {
+        Self { floor, ..self }
     }
 
     /// Its folder, there or not.
@@ -137,8 +150,9 @@ impl Store {
     /// Begins to take content.
     ///
     /// # Errors
-    /// When no file can be made.
+    /// A [`crate::fault::Cause::Space`] fault where the disk needs what it has left for other things; when no file can be made.
     pub fn incoming(&self) -> Result<Incoming> {
+        host::disk::require(&self.folder, self.floor)?;
         fs::create_dir_all(self.folder.join("blobs"))?;
         Ok(Incoming {
             store: self.clone(),

@@ -31,7 +31,7 @@ impl World {
     }
 
     pub fn store(&self) -> Store {
-        Store::new(self.folder.path())
+        Store::new(self.folder.path()).with_floor(0)
     }
 
     /// A keeper before what listens on `port` of this host, as registry and as Debian's mirror.
