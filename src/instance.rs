@@ -34,6 +34,7 @@ use fs_err as fs;
 
 use crate::config::MachineName;
 use crate::event::Stage;
+use crate::fault::Fault;
 use crate::machine::driver::Home;
 use crate::paths::Paths;
 
@@ -88,7 +89,7 @@ impl Instance {
     /// # Errors
     /// When a folder cannot be read.
     pub fn all_of_cache(paths: &Paths) -> Result<Vec<Self>> {
-        let mut folders = users::folders(&paths.cache)?;
+        let mut folders = users::Users::of(&paths.cache)?.there;
         folders.insert(paths.machines.clone());
         let mut all = Vec::new();
         for machines in folders {
@@ -96,6 +97,14 @@ impl Instance {
             all.extend(Self::all(&Paths { cache, machines })?);
         }
         Ok(all)
+    }
+
+    /// That there may be more of them, of which nothing can be known now: their folder is on a disk that is not mounted.
+    ///
+    /// # Errors
+    /// When who uses the cache cannot be read.
+    pub fn away_from_cache(paths: &Paths) -> Result<Vec<Fault>> {
+        Ok(users::Users::of(&paths.cache)?.faults().collect())
     }
 
     /// Its folder.

@@ -148,7 +148,12 @@ impl Store {
         if let Some(cache) = damaged.parent() {
             changes.sync(cache)?;
         }
-        let to = damaged.join(format!("{}-{}", base.key.short(), base.id));
+        let name = format!("{}-{}", base.key.short(), base.id);
+        let mut to = damaged.join(&name);
+        if to.exists() {
+            // The same checkpoint was imported again, and damaged again.
+            to = damaged.join(format!("{name}-{}", hex::encode(rand::random::<[u8; 4]>())));
+        }
         layer.hypervisor().driver().forget(&layer.disk).with_context(context)?;
         changes.rename(&self.dir(&base.key), &to).with_context(context)?;
         changes.sync(&damaged)?;

@@ -23,6 +23,7 @@ use crate::event::{Events, Stage};
 const BOUND: Bound = Bound {
     age: Some(Duration::from_secs(180 * 24 * 3600)),
     bytes: Some(16 << 30),
+    every: false,
 };
 
 /// How a guest is led to the keeper, as its firewall needs to know it.

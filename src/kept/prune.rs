@@ -32,6 +32,8 @@ pub struct Bound {
     pub age: Option<Duration>,
     /// At most so many bytes stay.
     pub bytes: Option<u64>,
+    /// Whether only that goes which is beyond every limit that there is, not what is beyond one.
+    pub every: bool,
 }
 
 /// A blob in its file.
@@ -93,8 +95,9 @@ impl Store {
         let mut left: u64 = blobs.iter().map(|blob| blob.bytes).sum();
         let oldest = bound.age.and_then(|age| SystemTime::now().checked_sub(age));
         blobs.retain(|blob| {
-            let is_old = oldest.is_some_and(|oldest| blob.used < oldest);
-            let goes = is_old || bound.bytes.is_some_and(|most| left > most);
+            let is_old = oldest.map(|oldest| blob.used < oldest);
+            let beyond: Vec<bool> = is_old.into_iter().chain(bound.bytes.map(|most| left > most)).collect();
+            let goes = beyond.contains(&true) && !(bound.every && beyond.contains(&false));
             left -= if goes { blob.bytes } else { 0 };
             goes
         });

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::process::{Command, Output};
 
 use serde_json::{Value, json};
@@ -145,6 +146,18 @@ fn pruning_goes_by_rules_and_spares_what_machines_need() {
 }
 
 #[test]
+fn what_guests_fetched_goes_before_checkpoints_when_the_cache_is_too_large() {
+    let place = Place::two_chains();
+    let blobs = place.path("cache/v1/kept/blobs");
+    fs::create_dir_all(&blobs).unwrap();
+    fs::write(blobs.join("7".repeat(64)), vec![7; 4 << 20]).unwrap();
+    let output = place.run(&["cache", "prune", "--max-size", "3MiB"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(place.there(), "abcde", "{}", text(&output));
+    assert_eq!(fs::read_dir(&blobs).unwrap().count(), 0);
+}
+
+#[test]
 fn pruning_knows_machines_of_other_data_folders_and_of_runs_at_work() {
     let place = Place::two_chains();
     fs::rename(place.path("data"), place.path("elsewhere")).unwrap();
@@ -171,6 +184,29 @@ fn pruning_knows_machines_of_other_data_folders_and_of_runs_at_work() {
 }
 
 #[test]
+fn nothing_goes_while_machines_are_on_a_disk_that_is_not_mounted() {
+    let place = Place::two_chains();
+    fs::rename(place.path("data"), place.path("unmounted")).unwrap();
+    let users = place.path("cache/v1/users");
+    fs::create_dir_all(&users).unwrap();
+    let machines = place.path("disk/machines");
+    fs::write(users.join("other.elsewhere"), machines.to_str().unwrap()).unwrap();
+    let looked = place.run(&["cache", "ls"]);
+    assert!(looked.status.success(), "{}", stderr(&looked));
+    assert!(stderr(&looked).contains("disk/machines"), "{}", stderr(&looked));
+    for more in [&["--dry-run"][..], &[]] {
+        let refused = place.run(&[&["cache", "prune"], more].concat());
+        assert_eq!(refused.status.code(), Some(2), "{}", stderr(&refused));
+        assert!(stderr(&refused).contains("mount the disk"), "{}", stderr(&refused));
+        assert_eq!(place.there(), "abcde");
+    }
+    fs::rename(place.path("unmounted"), place.path("disk")).unwrap();
+    let output = place.run(&["cache", "prune"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(place.there(), "abc");
+}
+
+#[test]
 fn a_damaged_snapshot_hides_nothing_but_keeps_everything() {
     let place = Place::two_chains();
     let damaged = place.path("data/machines/m/moments/broken");
@@ -185,6 +221,29 @@ fn a_damaged_snapshot_hides_nothing_but_keeps_everything() {
     let hint = "`provision snapshot rm broken --name m`";
     assert!(stderr(&output).contains(hint), "{}", stderr(&output));
     assert_eq!(place.there(), "abcde");
+}
+
+#[test]
+fn a_checkpoint_that_cannot_be_read_is_damaged() {
+    let place = Place::two_chains();
+    let of = |letter: &str| place.layers().join(letter.repeat(64));
+    // Somebody wanted the room that a memory takes.
+    fs::write(of("d").join("memory.json"), "{}").unwrap();
+    let copy = place.path("copy");
+    let copied = |from: &Path, to: &Path| {
+        let status = Command::new("cp").arg("-r").args([from, to]).status();
+        assert!(status.unwrap().success());
+    };
+    copied(&of("d"), &copy);
+    // The second time what was set aside is in the way.
+    for _ in 0..2 {
+        let told = place.run(&["cache", "check"]);
+        assert_eq!(told.status.code(), Some(5), "{}", stderr(&told));
+        assert_eq!(text(&told).matches("sound").count(), 4, "{}", text(&told));
+        assert!(text(&told).contains("reading memory.json"), "{}", text(&told));
+        assert_eq!(place.there(), "abce");
+        copied(&copy, &of("d"));
+    }
 }
 
 #[test]

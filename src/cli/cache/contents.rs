@@ -82,7 +82,8 @@ impl Contents {
     /// Looks at the cache; nothing in it changes.
     ///
     /// # Errors
-    /// When something cannot be read; what a damaged machine, or one with a damaged snapshot, needs is not known.
+    /// When something cannot be read; what a damaged machine, one with a damaged snapshot, or one on a disk that is not
+    /// mounted needs is not known.
     pub fn read(app: &App, store: &Store) -> Result<Self> {
         Self::read_with(app, store, Err)
     }
@@ -110,6 +111,9 @@ impl Contents {
         contents.things.extend(others::identities(&app.paths)?);
         contents.add_layers(store.list()?);
         contents.things.extend(others::all(&app.paths, store)?);
+        for fault in Instance::away_from_cache(&app.paths)? {
+            unknown(fault.into())?;
+        }
         for instance in Instance::all_of_cache(&app.paths)? {
             let record = match instance.record() {
                 Ok(Some(record)) => record,
@@ -243,7 +247,8 @@ impl Contents {
     pub fn items(&self) -> Vec<Item> {
         let item = |thing: &Thing| Item {
             kind: thing.kind.clone(),
-            bytes: thing.bytes,
+            // What guests fetched goes by rules of its own, and into the room that the rest leaves.
+            bytes: if thing.removal == Removal::Kept { 0 } else { thing.bytes },
             made: thing.made,
             on: thing.on.clone(),
             needed: thing.removal == Removal::Kept || !thing.needed_by.is_empty(),

@@ -86,6 +86,7 @@ impl Args {
         let bound = Bound {
             age: self.older_than,
             bytes: self.max_size.map(|size| size.as_u64().saturating_sub(others)),
+            every: true,
         };
         let removed = if self.dry_run {
             kept.beyond(bound)?

@@ -41,8 +41,19 @@ fn what_was_used_least_lately_goes_first() {
     assert_eq!(store.prune(Bound::default()).unwrap(), Size::default());
     let by_age = Bound {
         age: Some(Duration::from_secs(4000)),
-        bytes: None,
+        ..Bound::default()
     };
+    let by_both = Bound {
+        age: Some(Duration::from_secs(5)),
+        bytes: Some(2500),
+        every: true,
+    };
+    assert_eq!(store.beyond(by_both).unwrap(), Size { files: 1, bytes: 1000 });
+    let one = Bound {
+        every: false,
+        ..by_both
+    };
+    assert_eq!(store.beyond(one).unwrap(), all);
     assert_eq!(store.beyond(by_age).unwrap(), Size { files: 1, bytes: 1000 });
     assert_eq!(store.size().unwrap(), all);
     assert_eq!(store.prune(by_age).unwrap(), Size { files: 1, bytes: 1000 });
@@ -50,11 +61,23 @@ fn what_was_used_least_lately_goes_first() {
     // Use makes young.
     store.blob(&middle).unwrap();
     let by_size = Bound {
-        age: None,
         bytes: Some(1500),
+        ..Bound::default()
     };
     store.prune(by_size).unwrap();
     assert!(store.has(&middle, Some(1000)) && !store.has(&new, None));
+}
+
+#[test]
+fn nothing_is_kept_where_a_guests_disk_needs_the_room() {
+    let world = World::new();
+    let free = crate::host::disk::free_space(world.folder.path()).unwrap();
+    let error = world.store().with_floor(free * 2).incoming().err().unwrap();
+    assert_eq!(
+        crate::fault::Fault::of(&error).unwrap().cause,
+        crate::fault::Cause::Space
+    );
+    assert!(world.store().with_floor(free / 2).incoming().is_ok());
 }
 
 #[test]

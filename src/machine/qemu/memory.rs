@@ -250,7 +250,8 @@ pub fn check(folder: &Path) -> Result<Option<String>> {
     if !is_kept(folder) {
         return Ok(None);
     }
-    let manifest: Manifest = serde_json::from_slice(&fs::read(folder.join(MANIFEST))?)?;
+    let manifest = serde_json::from_slice(&fs::read(folder.join(MANIFEST))?);
+    let manifest: Manifest = manifest.with_context(|| format!("reading {MANIFEST}"))?;
     let is_whole = Whole::of(&folder.join(MEMORY))? == manifest.whole;
     Ok((!is_whole).then(|| format!("{MEMORY} has changed since it was kept (CRC-32)")))
 }
