@@ -10,7 +10,7 @@ if [ -n "$MIRROR" ]; then
     printf '{ "registry-mirrors": ["%s"], "insecure-registries": ["%s"] }\n' "$MIRROR" "${MIRROR#*://}" > /etc/docker/daemon.json
 fi
 apt-get -q update
-apt-get -q install -y --no-install-recommends ca-certificates curl git iptables make openssh-client \
+apt-get -q install -y --no-install-recommends ca-certificates curl git iptables make openssh-client rsync \
     docker.io docker-cli docker-buildx docker-compose
 
 useradd --create-home --user-group --shell /bin/bash --groups docker,sudo "$LOGIN"

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs Docker's engine, Compose (as `docker compose` and as `docker-compose`), Buildx, git, make
-# and curl, and proves that they answer. Runs as root in a Debian guest; may be run again.
+# Installs Docker's engine, Compose (as `docker compose` and as `docker-compose`), Buildx, git, make,
+# curl and rsync, and proves that they answer. Runs as root in a Debian guest; may be run again.
 #
 #   docker.sh [--source debian]                      Debian's own packages (Debian 13 and later)
 #   docker.sh --source docker-ce --repository URL --key-url URL [--key-fingerprint HEX]
@@ -227,8 +227,8 @@ add_docker_ce() {
 }
 
 packages() {
-    # The engine unpacks images with pigz where that is installed.
-    echo ca-certificates curl git iptables make openssh-client pigz
+    # The engine unpacks images with pigz where that is installed. rsync from the host needs one in the guest.
+    echo ca-certificates curl git iptables make openssh-client pigz rsync
     if [ "$source" = docker-ce ]; then
         echo docker-ce docker-ce-cli containerd.io docker-buildx-plugin docker-compose-plugin
     else
