@@ -128,11 +128,11 @@ pub enum Color {
 /// A command with its arguments.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Make the machine, or bring it up to date, and start it
+    /// Make the machine, or bring it up to date, start and check it
     ///
     /// Runs every stage that is not cached: media, install, docker, account, project, verify. After a failure or an
     /// interruption the same command goes on from the last stage that ended. When nothing has changed, the machine is
-    /// only started.
+    /// only started and checked.
     Create(create::Args),
     /// Get what `create --offline` needs, without making a machine
     ///
@@ -144,10 +144,10 @@ pub enum Command {
     Fetch(fetch::Args),
     /// Make the machine clean again, from checkpoints
     ///
-    /// Replaces its disk by an empty one on its last checkpoint, starts and checks it: what was written in the machine since
-    /// goes. With --from a stage and those after it run anew, even if they are cached; the new checkpoints are this
-    /// machine's own, and other machines keep theirs. A failure or an interruption before the end leaves the
-    /// machine as it was. A machine that is not there yet is made, for another login (--login, --name) too.
+    /// Takes it back to the memory that `create` kept, else replaces its disk by an empty one on its last checkpoint, starts and
+    /// checks it: what was written in the machine since goes. With --from a stage and those after it run anew, even if they are cached; the new checkpoints are this
+    /// machine's own, and other machines keep theirs. A failure or an interruption before its disk is replaced leaves
+    /// the machine as it was; the checks come after that. A machine that is not there yet is made, for another login (--login, --name) too.
     Rebuild(rebuild::Args),
     /// Pin what a machine was made from in provision.lock: the ISO, the packages, the images
     ///
@@ -156,7 +156,7 @@ pub enum Command {
     Lock(lock::Args),
     /// Show what `create` would do and why, without doing it
     Plan(plan::Args),
-    /// Show one machine: whether it runs, its ports, its stages
+    /// Show one machine: whether it runs, its ports, how far it is made
     Status(status::Args),
     /// List the machines on this host
     List(list::Args),
@@ -191,7 +191,7 @@ pub enum Command {
     Logs(logs::Args),
     /// Show how to reach the site from this host
     Url(url::Args),
-    /// Show the guest user's password
+    /// Show the guest user's password, and where its SSH key is
     Credentials(credentials::Args),
     /// Write a machine or a checkpoint as a disk image that runs elsewhere
     ///

@@ -56,7 +56,7 @@ pub fn running(instance: &Instance) -> Result<Record> {
 pub fn ready(instance: &Instance, record: &Record) -> Event {
     Event::Ready {
         name: instance.name.to_string(),
-        url: format!("https://{}", record.login.domain()),
+        url: record.site(),
         https_port: record.https_port,
         ssh_port: record.ssh_port,
     }

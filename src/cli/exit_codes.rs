@@ -29,6 +29,7 @@ pub fn help() -> String {
     let lines = Cause::ALL.map(line).join("\n");
     format!(
         "Exit codes:\n    0  done\n{lines}\n\n\
-         `provision exec` and `provision ssh` exit with the code of the command in the guest."
+         `provision exec` and `provision ssh` exit with the code of the command in the guest.\n\n\
+         PROVISION_CACHE_DIR and PROVISION_DATA_DIR name other folders for the cache and the machines."
     )
 }

@@ -45,7 +45,7 @@ impl Args for Machine {
             .hide_env_values(true)
             .value_name("NAME")
             .value_parser(checked)
-            .help("The machine [default: that of provision.toml, else the only one, else the one named after you]");
+            .help("The machine [default: that of provision.toml or PROVISION_LOGIN, else the only one, else the one named after you]");
         command.arg(name).arg(settings::config_arg())
     }
 

@@ -60,10 +60,7 @@ impl Args {
             });
         }
         let (domain, port) = (record.login.domain(), record.https_port);
-        let url = match port {
-            443 => format!("https://{domain}/"),
-            _ => format!("https://{domain}:{port}/"),
-        };
+        let url = format!("{}/", record.site());
         app.reporter.output(&Shown {
             curl: format!("curl --insecure --resolve {domain}:{port}:127.0.0.1 {url}"),
             browser: format!("chromium --host-resolver-rules='MAP {domain} 127.0.0.1' {url}"),

@@ -79,6 +79,15 @@ pub struct Record {
 }
 
 impl Record {
+    /// The site's address as this host's browsers need it, without a path: with the forwarded port, unless that is HTTPS's own.
+    pub fn site(&self) -> String {
+        let domain = self.login.domain();
+        match self.https_port {
+            443 => format!("https://{domain}"),
+            port => format!("https://{domain}:{port}"),
+        }
+    }
+
     /// What runs it, for a person.
     pub fn runs_on(&self) -> String {
         let accelerator = self.accelerator.map(|accelerator| format!(", {}", accelerator.title()));

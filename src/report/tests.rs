@@ -71,7 +71,7 @@ fn run() -> Vec<Event> {
         },
         Event::Ready {
             name: "jdoe".to_owned(),
-            url: "https://jdoe.42.fr".to_owned(),
+            url: "https://jdoe.42.fr:8443".to_owned(),
             https_port: 8443,
             ssh_port: 40022,
         },
@@ -139,7 +139,7 @@ fn json_is_an_object_a_line() {
     {"time":"2027-01-15T08:00:00.000Z","event":"stage_done","stage":"project","seconds":61.0}
     {"time":"2027-01-15T08:00:00.000Z","event":"check","rule":"https","passed":true,"detail":"TLS 1.3"}
     {"time":"2027-01-15T08:00:00.000Z","event":"check","rule":"port-80","passed":false,"detail":"answers"}
-    {"time":"2027-01-15T08:00:00.000Z","event":"ready","name":"jdoe","url":"https://jdoe.42.fr","https_port":8443,"ssh_port":40022}
+    {"time":"2027-01-15T08:00:00.000Z","event":"ready","name":"jdoe","url":"https://jdoe.42.fr:8443","https_port":8443,"ssh_port":40022}
     {"time":"2027-01-15T08:00:00.000Z","event":"error","message":"make failed","causes":[],"hint":"`provision ssh` looks at it","exit_code":9}
     "#);
 }
@@ -171,7 +171,7 @@ fn plain_lines_have_a_time_and_no_escape_codes() {
     08:00:00 project  done in 1m01s
     08:00:00 check    ok https: TLS 1.3
     08:00:00 check    FAILED port-80: answers
-    08:00:00 ready    https://jdoe.42.fr on port 8443 of 127.0.0.1, `provision url --name jdoe` tells how to open it; SSH on port 40022, `provision ssh --name jdoe`
+    08:00:00 ready    https://jdoe.42.fr:8443 on port 8443 of 127.0.0.1, `provision url --name jdoe` tells how to open it; SSH on port 40022, `provision ssh --name jdoe`
     08:00:00 error: make failed
     08:00:00 hint: `provision ssh` looks at it
     ");
@@ -322,7 +322,7 @@ fn a_person_sees_finished_stages_and_the_running_one() {
       ✘ port-80  answers
 
     jdoe is ready
-      site   https://jdoe.42.fr         port 8443 on 127.0.0.1
+      site   https://jdoe.42.fr:8443    port 8443 on 127.0.0.1
       open   provision url --name jdoe  how to reach it from here
       shell  provision ssh --name jdoe  port 40022 on 127.0.0.1
     ");
