@@ -303,6 +303,12 @@ fn gitlabs_commands_run() {
                 cached.iter().all(|path| path.starts_with(".provision-ci/")),
                 "{cached:?}"
             );
+            // cargo replaces no program of which it has no record.
+            let has = |path: &str| cached.iter().any(|cached| cached == path);
+            assert!(
+                !has(".provision-ci/cargo/bin/") || has(".provision-ci/cargo/.crates.toml"),
+                "{cached:?}"
+            );
             assert!(
                 ran.log
                     .contains("provision cache export --stage docker .provision-ci/cache/"),
