@@ -79,6 +79,14 @@ pub struct Record {
 }
 
 impl Record {
+    /// Another guest is wanted. While there is a disk the machine is of the guest of which that was made: it tells whether the ISO
+    /// of then is still meant.
+    pub fn follow_guest(&mut self, wanted: &str) {
+        if self.layer.is_none() {
+            wanted.clone_into(&mut self.guest);
+        }
+    }
+
     /// The site's address as this host's browsers need it, without a path: with the forwarded port, unless that is HTTPS's own.
     pub fn site(&self) -> String {
         let domain = self.login.domain();

@@ -23,6 +23,21 @@ fn locking_a_machine_that_is_gone_leaves_no_folder() {
 }
 
 #[test]
+fn a_machine_is_of_the_guest_of_which_its_disk_was_made() {
+    let mut record: Record = serde_json::from_value(serde_json::json!({
+        "login": "jdoe", "guest": "debian-13", "made": "2026-01-01T00:00:00Z", "phase": "made",
+        "layer": { "key": "0".repeat(64), "id": "00" }, "https_port": 1, "ssh_port": 2, "cpus": 1, "memory_mib": 64,
+        "accelerator": "tcg", "project": "/p",
+    }))
+    .unwrap();
+    record.follow_guest("debian-12");
+    assert_eq!(record.guest, "debian-13");
+    record.layer = None;
+    record.follow_guest("debian-12");
+    assert_eq!(record.guest, "debian-12");
+}
+
+#[test]
 fn what_is_missing_of_a_machine_is_made_by_who_works_on_it() {
     let folder = tempfile::tempdir().unwrap();
     let instance = instance(folder.path());

@@ -37,7 +37,7 @@ pub(super) fn record(creation: &Creation<'_>, instance: &Instance) -> Result<Rec
         ));
     }
     let mut record = before.unwrap_or_else(|| new_record(creation));
-    record.guest.clone_from(&config.guest);
+    record.follow_guest(&config.guest);
     record.project.clone_from(&config.project.dir);
     record.wish = config.machine.accelerator;
     record.wanted_ports = config.ports.or(record.wanted_ports);
