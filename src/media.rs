@@ -37,7 +37,7 @@ pub use release::Release;
 pub use remaster::BootFiles;
 pub use signature::fingerprints;
 pub use store::{CachedIso, Rest, list, remove_rest, rests};
-pub use supply::Pinned;
+pub use supply::{Pinned, is_name};
 
 use crate::cancel::Cancel;
 use crate::config::{IsoChoice, Location};

@@ -314,6 +314,11 @@ pub fn name_in(url: &str) -> String {
     format!("{}.iso", if stem.is_empty() { "image" } else { stem })
 }
 
+/// Whether `name` is a plain file name for an ISO: it becomes a part of paths, and may come from a file of somebody else's.
+pub fn is_name(name: &str) -> bool {
+    name_in(name) == name
+}
+
 fn is_gone(error: &anyhow::Error) -> bool {
     HttpError::of(error).is_some_and(HttpError::is_gone)
 }

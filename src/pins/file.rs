@@ -10,7 +10,7 @@ use super::diff::{self, Difference, Things};
 use crate::event::Stage;
 use crate::facts::{Image, Package, Provenance};
 use crate::fault::{Cause, Fault};
-use crate::media::Digest;
+use crate::media::{self, Digest};
 
 /// The file's format.
 const VERSION: u32 = 1;
@@ -171,6 +171,9 @@ impl File {
                 "`snapshot` is no time like 20260801T093000Z: {:?}",
                 self.snapshot
             ));
+        }
+        if let Some(name) = self.iso.name.as_ref().filter(|name| !media::is_name(name)) {
+            return Some(format!("`name` is no name of an ISO: {name:?}"));
         }
         let packages = self.packages.install.iter().chain(&self.packages.docker);
         let mut odd = packages.filter(|(name, version)| !is_package(name) || !is_version(version));

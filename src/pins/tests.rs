@@ -81,6 +81,9 @@ fn what_cannot_be_is_refused_with_its_place() {
         ("26.1.5+dfsg1-9+b7", "26;x", "26;x"),
         ("debian:bookworm\"", "debian bookworm\"", "debian bookworm"),
         ("sha256:1", "sha256:x", "sha256:x"),
+        ("name = \"debian", "name = \"../../debian", "../../debian"),
+        ("name = \"debian", "name = \"/etc/debian", "/etc/debian"),
+        ("name = \"debian", "name = \".debian", ".debian"),
         ("sha256:0", "md5:0", "digest"),
     ];
     for (from, to, named) in table {
