@@ -7,7 +7,7 @@
 //! ```
 
 use std::ffi::OsString;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
@@ -36,7 +36,24 @@ pub struct Place {
     target: PathBuf,
     folder: PathBuf,
     work: PathBuf,
+    format: Format,
+    force: bool,
     _lock: Lock,
+}
+
+/// Refuses the folder `work` unless an export has made it: what is in it will be removed.
+fn require_ours(work: &Path) -> Result<()> {
+    let data = fs::symlink_metadata(work)?;
+    // Nothing of it is for others: 0700.
+    let is_private =
+        data.is_dir() && data.uid() == rustix::process::geteuid().as_raw() && data.mode().trailing_zeros() >= 6;
+    // A link to a folder is none itself. One that was killed at once had no time for its lock.
+    let is_lock = |data: std::fs::Metadata| data.is_file();
+    if is_private && (work.join(LOCK).symlink_metadata().is_ok_and(is_lock) || fs::read_dir(work)?.next().is_none()) {
+        return Ok(());
+    }
+    let message = format!("{} is in the way, and no export has made it", work.display());
+    bail!(Fault::new(Cause::Usage, message).hint("move it away, or name another place"))
 }
 
 impl Place {
@@ -63,10 +80,8 @@ impl Place {
         let (folder, name) = (folder.to_owned(), name.to_owned());
         let work = folder.join(affixed(".", &name, ".partial"));
         match std::fs::DirBuilder::new().mode(0o700).create(&work) {
-            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-                Err(error).with_context(|| format!("making the folder {}", work.display()))?;
-            }
-            _ => {}
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => require_ours(&work)?,
+            made => made.with_context(|| format!("making the folder {}", work.display()))?,
         }
         let lock = Lock::try_take(&work.join(LOCK))?;
         let lock = lock.with_context(|| {
@@ -77,6 +92,8 @@ impl Place {
             target,
             folder,
             work,
+            format,
+            force,
             _lock: lock,
         };
         place.sweep()?;
@@ -150,6 +167,8 @@ impl Place {
         let private = if made.is_dir() { 0o700 } else { 0o600 };
         fs::set_permissions(made, std::fs::Permissions::from_mode(private))?;
         fs::File::open(made)?.sync_all().with_context(context)?;
+        // Somebody may have put something there meanwhile.
+        refuse_what_is_there(&self.target, self.format, self.force)?;
         if let Some(manifest) = manifest {
             fs::rename(manifest, self.manifest()).with_context(context)?;
         }
@@ -235,6 +254,8 @@ mod tests {
         let target = folder.path().join("a.ova");
         let left = folder.path().join(".a.ova.partial/image");
         std::fs::create_dir_all(&left).unwrap();
+        std::fs::write(left.with_file_name(LOCK), "").unwrap();
+        std::fs::set_permissions(left.parent().unwrap(), std::fs::Permissions::from_mode(0o700)).unwrap();
         std::fs::write(left.join("disk"), "half").unwrap();
         let packed = left.with_file_name("made");
         std::fs::write(&packed, "half").unwrap();
@@ -244,6 +265,46 @@ mod tests {
         assert_eq!(cause(&refused), Cause::Busy);
         drop(place);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_is_in_the_way_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let (target, work) = (folder.path().join("a.ova"), folder.path().join(".a.ova.partial"));
+        let others = folder.path().join("others");
+        std::fs::create_dir(&others).unwrap();
+        std::fs::set_permissions(&others, std::fs::Permissions::from_mode(0o700)).unwrap();
+        for name in ["thesis", LOCK] {
+            std::fs::write(others.join(name), "").unwrap();
+        }
+        let table: [&dyn Fn(); 3] = [
+            &|| std::os::unix::fs::symlink(&others, &work).unwrap(),
+            &|| std::fs::create_dir(&work).unwrap(),
+            &|| {
+                std::fs::rename(&others, &work).unwrap();
+                std::fs::remove_file(work.join(LOCK)).unwrap();
+            },
+        ];
+        for make in table {
+            make();
+            let kept = work.join("thesis");
+            let before = kept.exists();
+            let refused = Place::take(&target, Format::Ova, true, &[]).unwrap_err();
+            assert_eq!(cause(&refused), Cause::Usage);
+            assert_eq!(kept.exists(), before);
+            std::fs::rename(&work, folder.path().join(hex::encode(rand::random::<[u8; 4]>()))).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_comes_meanwhile_is_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("a.ova");
+        let place = Place::take(&target, Format::Ova, false, &[]).unwrap();
+        std::fs::write(place.made(), "image").unwrap();
+        std::fs::write(&target, "somebody's").unwrap();
+        assert_eq!(cause(&place.publish(&place.made(), None).unwrap_err()), Cause::Usage);
+        assert_eq!(std::fs::read_to_string(&target).unwrap(), "somebody's");
     }
 
     #[test]
