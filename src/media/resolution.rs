@@ -32,6 +32,8 @@ pub struct Resolved {
     pub directory: String,
     /// The fingerprint of the key that signed the list.
     pub fingerprint: String,
+    /// When the list was signed.
+    pub made: SystemTime,
     /// When the list was fetched, in seconds since 1970.
     pub at: u64,
 }
@@ -60,6 +62,7 @@ impl Kept {
             chosen: release.choose(&parse_sums(&self.sums))?,
             directory: self.directory.clone(),
             fingerprint: signed.fingerprint,
+            made: signed.made,
             at: self.at,
         })
     }
@@ -71,17 +74,26 @@ pub fn kept(release: &Release, key: &[u8], cache: &Path) -> Option<Resolved> {
     kept.verify(release, key).ok()
 }
 
-/// Asks the mirrors in turn and keeps the first list that verifies.
+/// Asks the mirrors in turn and keeps the first list that verifies, unless it was signed before the one that is kept: a mirror that
+/// lags, or somebody who replays an old list, brings no older ISO.
 ///
 /// # Errors
 /// [`Cause::Verification`] when a mirror answered and none of them with a good signature, [`Cause::Network`] when
 /// none answered.
 pub fn resolve(release: &Release, key: &[u8], cache: &Path, http: &Http, events: &Events) -> Result<Resolved> {
+    let newest = kept(release, key, cache);
     let mut failure = None;
+    let mut behind = false;
     for directory in &release.directories {
         let shown = http::shown(directory);
         events.step(Stage::Media, format!("resolving the current release at {shown}"));
         match ask(release, key, directory, http) {
+            Ok((_, resolved)) if newest.as_ref().is_some_and(|newest| resolved.made < newest.made) => {
+                events.warn(format!(
+                    "{shown} has an older list of releases than the one that is known"
+                ));
+                behind = true;
+            }
             Ok((kept, resolved)) => {
                 store::write(&file_of(release, key, cache), &kept)?;
                 return Ok(resolved);
@@ -94,6 +106,10 @@ pub fn resolve(release: &Release, key: &[u8], cache: &Path, http: &Http, events:
                 failure = Some(worse(failure, error));
             }
         }
+    }
+    // It is a mirror's fault alone: what is known was signed, too.
+    if let Some(newest) = newest.filter(|_| behind) {
+        return Ok(newest);
     }
     Err(failure
         .unwrap_or_else(|| Fault::new(Cause::Config, "the guest definition names no directory for its ISO").into()))

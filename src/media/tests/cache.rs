@@ -42,6 +42,23 @@ fn a_newer_release_is_taken_when_asked_to_refresh() {
     assert_eq!(list(&world.cache()).unwrap().len(), 2);
 }
 
+#[test]
+fn an_older_list_brings_no_older_release() {
+    let world = World::new();
+    world.obtain().holding(&world.content);
+    // A mirror that lags, or somebody who plays an old list again.
+    world.publish_signed("debian-13.1.0-amd64-netinst.iso", &bytes(SIZE, 3), 30);
+    let request = Request {
+        refresh: true,
+        ..world.request()
+    };
+    for _ in 0..2 {
+        let outcome = world.obtain_as(&request);
+        assert!(outcome.warnings()[0].contains("older list"), "{:?}", outcome.warnings());
+        outcome.holding(&world.content);
+    }
+}
+
 /// Makes the kept resolution look `hours` old.
 pub fn age(world: &World, hours: u64) {
     for entry in fs::read_dir(world.cache().join("resolved")).unwrap() {

@@ -11,7 +11,7 @@ use crate::cancel::Cancel;
 use crate::event::{Event, Events};
 use crate::fault::{Cause, Fault};
 use crate::media::http::Patience;
-use crate::media::testing::{KeyMaker, Server};
+use crate::media::testing::{KeyMaker, Server, signed_at};
 use crate::media::{Iso, Release, Request, obtain_with};
 
 pub const NAME: &str = "debian-13.2.0-amd64-netinst.iso";
@@ -91,8 +91,15 @@ impl World {
 
     /// Makes `content` the current release under `name`.
     pub fn publish(&self, name: &str, content: &[u8]) {
+        self.publish_signed(name, content, 0);
+    }
+
+    /// The same with a list that was signed so many seconds ago.
+    pub fn publish_signed(&self, name: &str, content: &[u8], age: u32) {
         let sums = format!("{}  {name}\n", sha512(content));
-        self.server.put(SIGNATURE, self.maker.sign(sums.as_bytes()));
+        let when = pgp::types::Timestamp::now().as_secs() - age;
+        let signature = signed_at(&self.maker, sums.as_bytes(), when, None);
+        self.server.put(SIGNATURE, signature);
         self.server.put(SUMS, sums);
         self.server.put(&format!("/current/{name}"), content);
     }
