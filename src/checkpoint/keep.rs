@@ -11,7 +11,7 @@ use fs_err as fs;
 use super::{Layer, MANIFEST, Manifest, NEW, Store, digest, key};
 use crate::cancel::Cancel;
 use crate::host::disk::or_full;
-use crate::key::Key;
+use crate::key::{FORMAT, Key};
 use crate::machine::driver::{Home, Hypervisor};
 
 /// What becomes a layer.
@@ -94,7 +94,11 @@ impl Store {
     fn publish(&self, new: &Path, key: &Key) -> Result<()> {
         let dir = self.dir(key);
         // A folder is in the way only if it is not a whole layer: `get` did not take it.
-        self.discard(&dir)?;
+        if self.is_rubbish(&dir, key) {
+            self.discard(&dir)?;
+        } else if dir.exists() {
+            self.move_to_damaged(&dir, &format!("{}-{}", key.short(), "unread"))?;
+        }
         self.changes.rename(new, &dir)?;
         self.settle()
     }
@@ -140,6 +144,13 @@ impl Store {
     pub fn set_aside(&self, layer: &Layer) -> Result<PathBuf> {
         let base = &layer.manifest.base;
         let context = || format!("setting the damaged checkpoint {} aside", base.key.short());
+        layer.hypervisor().driver().forget(&layer.disk).with_context(context)?;
+        let name = format!("{}-{}", base.key.short(), base.id);
+        self.move_to_damaged(&self.dir(&base.key), &name).with_context(context)
+    }
+
+    /// Moves the folder `dir` out of the layers, and gives where it is now.
+    fn move_to_damaged(&self, dir: &Path, name: &str) -> Result<PathBuf> {
         let changes = &*self.changes;
         let damaged = self.damaged();
         if !damaged.exists() {
@@ -148,14 +159,12 @@ impl Store {
         if let Some(cache) = damaged.parent() {
             changes.sync(cache)?;
         }
-        let name = format!("{}-{}", base.key.short(), base.id);
-        let mut to = damaged.join(&name);
+        let mut to = damaged.join(name);
         if to.exists() {
             // The same checkpoint was imported again, and damaged again.
             to = damaged.join(format!("{name}-{}", hex::encode(rand::random::<[u8; 4]>())));
         }
-        layer.hypervisor().driver().forget(&layer.disk).with_context(context)?;
-        changes.rename(&self.dir(&base.key), &to).with_context(context)?;
+        changes.rename(dir, &to)?;
         changes.sync(&damaged)?;
         self.settle()?;
         Ok(to)
@@ -177,6 +186,25 @@ impl Store {
         Ok(())
     }
 
+    /// Whether the folder `dir` in the place of the layer `key` holds nothing that a machine may lie on. One whose manifest cannot be
+    /// read, or is damaged, may: as an error of the disk, or a network's file system that is away for a moment.
+    fn is_rubbish(&self, dir: &Path, key: &Key) -> bool {
+        if self.read(key).is_some() {
+            return false;
+        }
+        let is_missing = |path: &Path| {
+            let data = path.symlink_metadata();
+            data.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+        };
+        let is_of_another_version = || {
+            let manifest = fs::read(dir.join(MANIFEST)).ok();
+            let manifest = manifest.and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok());
+            manifest.is_some_and(|manifest| manifest["format"] != FORMAT)
+        };
+        let disk = Hypervisor::of(dir).driver().disk_in(dir);
+        is_missing(&dir.join(MANIFEST)) || is_missing(&disk) || is_of_another_version()
+    }
+
     /// What [`Store::sweep`] would remove: folders that are no layers, and locks of layers that are gone.
     ///
     /// # Errors
@@ -186,7 +214,7 @@ impl Store {
         for entry in fs::read_dir(&self.layers)? {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            let is_layer = |name: &str| key(name).is_some_and(|key| self.read(&key).is_some());
+            let is_layer = |name: &str| key(name).is_some_and(|key| !self.is_rubbish(&self.dir(&key), &key));
             if entry.file_type()?.is_dir() {
                 if !is_layer(&name) {
                     folders.push(entry.path());

@@ -52,6 +52,34 @@ fn a_layer_is_there_only_with_its_ancestors() {
 }
 
 #[test]
+fn a_layer_whose_manifest_cannot_be_read_is_never_swept_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let commit = || {
+        let disk = disk(folder.path());
+        store.commit(Hypervisor::Qemu, &disk, &manifest(Stage::Install, None))
+    };
+    let layer = commit().unwrap();
+    let dir = layer.folder().to_owned();
+    // Half of it, as from a disk that fails; and none that could be read.
+    for damage in ["{", ""] {
+        fs::set_permissions(dir.join(MANIFEST), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        fs::write(dir.join(MANIFEST), damage).unwrap();
+        store.sweep().unwrap();
+        assert!(layer.disk.exists() && store.get(&layer.manifest.base.key).is_none());
+    }
+    // It makes room for one that is made again, and is kept.
+    assert!(commit().is_ok() && layer.disk.exists());
+    assert_eq!(fs::read_dir(store.damaged()).unwrap().count(), 1);
+    // One of another version is rubbish.
+    let text = fs::read_to_string(dir.join(MANIFEST)).unwrap();
+    fs::set_permissions(dir.join(MANIFEST), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    fs::write(dir.join(MANIFEST), text.replace("\"format\": 1", "\"format\": 0")).unwrap();
+    store.sweep().unwrap();
+    assert!(!dir.exists());
+}
+
+#[test]
 fn a_layer_made_again_bears_no_overlay_of_the_former() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
