@@ -216,8 +216,13 @@ add_docker_ce() {
     ) || die "$key_url: not to be had"
     if [ -n "$key_fingerprint" ]; then
         apt install -y gpg
-        gpg --show-keys --with-colons $key.new | grep -qix "fpr:*$key_fingerprint:" ||
-            die "$key_url: not the key $key_fingerprint"
+        # apt would trust every key in the file: that one alone may be there, and subkeys of it.
+        found=$(gpg --show-keys --with-colons $key.new | awk -F: '
+            $1 == "pub" || $1 == "sec" { keys++; first = 1 }
+            $1 == "fpr" && first { print $10; first = 0 }
+            END { if (keys != 1) print keys + 0 " keys" }')
+        [ "$(echo "$found" | tr a-f A-F)" = "$(echo "$key_fingerprint" | tr a-f A-F)" ] ||
+            die "$key_url: not the key $key_fingerprint alone"
     fi
     mv $key.new $key
     suite=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)

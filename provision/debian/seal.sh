@@ -121,7 +121,21 @@ forget_network() {
     rm -f /var/lib/dhcpcd/* /var/lib/dhcp/* /var/lib/NetworkManager/*lease /run/systemd/netif/leases/* 2> /dev/null || true
 }
 
+# A proxy is its maker's, and its address may hold a password.
+forget_proxy() {
+    [ -e /etc/docker/proxy ] || [ -e /etc/apt/apt.conf.d/90proxy ] || return 0
+    say "the proxy is forgotten"
+    rm -f /etc/apt/apt.conf.d/90proxy /etc/systemd/system/docker.service.d/proxy.conf /etc/docker/proxy
+    for home in /root /etc/skel /home/*; do
+        # What else is in it is the user's own; docker.sh writes each proxy on a line of its own.
+        [ ! -f "$home/.docker/config.json" ] || sed -i '/"proxies": {/,/^  }/d' "$home/.docker/config.json"
+    done
+}
+
 forget_work() {
+    # The former password's hash.
+    rm -f /etc/passwd- /etc/shadow- /etc/group- /etc/gshadow- /var/backups/passwd* /var/backups/shadow* /var/backups/group* \
+        /var/backups/gshadow*
     apt-get -q clean
     rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/cache/debconf/*-old /var/lib/dpkg/*-old
     # What is mounted there stays.
@@ -151,6 +165,7 @@ boot_by_uefi
 say "keys and identity"
 new_keys
 forget_network
+forget_proxy
 say "caches and logs"
 forget_work
 forget_logs
