@@ -183,7 +183,7 @@ impl Definition {
     pub fn signing_key(&self) -> Result<Vec<u8>> {
         let name = &self.iso.key;
         if let Some(file) = self.key_file() {
-            return Ok(fs::read(file)?);
+            return Ok(text::read(&file)?.into_bytes());
         }
         let known = KEYS.iter().find(|(known, _)| known == name);
         known.map(|(_, text)| text.as_bytes().to_vec()).with_context(|| {
@@ -220,8 +220,10 @@ impl Definition {
     }
 
     fn key_file(&self) -> Option<PathBuf> {
+        // A name that is a path leads to no file beside it.
+        let is_plain = Path::new(&self.iso.key).file_name() == Some(self.iso.key.as_ref());
         let beside = self.file.as_ref()?.with_file_name(&self.iso.key);
-        beside.exists().then_some(beside)
+        (is_plain && beside.exists()).then_some(beside)
     }
 }
 
@@ -285,6 +287,27 @@ mod tests {
         let (events, told) = Events::recorder();
         definition.tell_trust(&key, &events).unwrap();
         (told.lock().unwrap().clone(), key)
+    }
+
+    #[test]
+    fn a_key_is_a_plain_file_beside_its_definition() {
+        let folder = tempfile::tempdir().unwrap();
+        let vm = folder.path().join("vm");
+        std::fs::create_dir(&vm).unwrap();
+        let key = |name: &str| {
+            let mut table: toml::Table = EMBEDDED[0].1.parse().unwrap();
+            table["iso"]["key"] = name.into();
+            std::fs::write(vm.join("mine.toml"), table.to_string()).unwrap();
+            Definition::find("mine", Some(folder.path())).unwrap().signing_key()
+        };
+        std::fs::write(folder.path().join("outside.asc"), "a key").unwrap();
+        std::fs::write(vm.join("beside.asc"), "a key").unwrap();
+        let pipe = std::process::Command::new("mkfifo").arg(vm.join("pipe.asc")).status();
+        assert!(pipe.unwrap().success());
+        assert_eq!(key("beside.asc").unwrap(), b"a key");
+        for wrong in ["../outside.asc", "../../../../../../dev/zero", "pipe.asc"] {
+            assert!(key(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]
