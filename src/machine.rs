@@ -225,7 +225,8 @@ pub fn shut_down(machine: &mut dyn Machine, limit: Duration, cancel: &Cancel) ->
         return Ok(Stopped::ByGuest);
     }
     let mut watcher = machine.watcher();
-    machine.press_power()?;
+    // One that ends at this very moment answers nobody, and one that stands still may not: its state, or the limit, tells.
+    let _ = machine.press_power();
     let mut pressed = Instant::now();
     let waited = Wait::new("the guest to power off", limit).cancel(cancel).until(|| {
         if machine.state()? == State::Off {
@@ -233,7 +234,6 @@ pub fn shut_down(machine: &mut dyn Machine, limit: Duration, cancel: &Cancel) ->
         }
         still_writes(&mut watcher)?;
         if pressed.elapsed() >= PRESS_AGAIN {
-            // It may go at this very moment; its state tells.
             let _ = machine.press_power();
             pressed = Instant::now();
         }

@@ -16,6 +16,7 @@ use crate::event::{Event, Stage};
 use crate::fault::{Cause, Fault};
 use crate::identity::Identity;
 use crate::instance::{Instance, Record};
+use crate::machine::driver::{Home, Hypervisor};
 use crate::machine::{self, Stopped};
 use crate::ssh::Target;
 use crate::stage::Host;
@@ -94,10 +95,27 @@ pub fn warn_of_settings_to_come(host: &Host, instance: &Instance, record: &Recor
 /// # Errors
 /// When it does not end, or the user interrupts.
 pub fn stop(host: &Host, instance: &Instance, record: &Record, force: bool, cancel: &Cancel) -> Result<()> {
-    let mut machine = host.machine(&instance.live(record));
+    let home = instance.live(record);
     if force {
-        return machine.kill();
+        return home.end();
     }
+    power_off(host, &home, cancel)
+}
+
+/// Powers off what runs in `home`, also where another program runs it than the one that `host` is for: then its power is cut.
+///
+/// # Errors
+/// When it does not end, or the user interrupts.
+pub fn power_off(host: &Host, home: &Home, cancel: &Cancel) -> Result<()> {
+    let runs_it = Hypervisor::of(&home.folder);
+    if runs_it != host.engine.hypervisor() {
+        host.events.warn(format!(
+            "{} runs the machine as it was: its power is cut, and what the guest had not written is lost",
+            runs_it.title()
+        ));
+        return home.end();
+    }
+    let mut machine = host.machine(home);
     let limit = host.patience(machine::POWER_OFF);
     if machine::shut_down(machine.as_mut(), limit, cancel)? == Stopped::PowerCut {
         let limit = humantime::format_duration(limit);

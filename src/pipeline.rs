@@ -31,7 +31,6 @@ use crate::config::{Config, Ports};
 use crate::event::{Event, Stage};
 use crate::facts::{self, Provenance};
 use crate::instance::{self, Instance, Phase, Record};
-use crate::machine;
 use crate::media::Iso;
 use crate::moments;
 use crate::operate;
@@ -86,8 +85,10 @@ pub fn create(creation: &Creation<'_>) -> Result<()> {
 fn under_lock(instance: &Instance, job: impl FnOnce() -> Result<()>) -> Result<()> {
     let lock = instance.lock()?;
     job().inspect_err(|_| {
-        // Where it cannot be removed it is still a machine that can be destroyed.
-        let _ = instance.forget_if_nothing_came();
+        // Where it cannot be removed it is still a machine that can be destroyed. One with snapshots is not nothing.
+        if moments::all(instance).is_ok_and(|kept| kept.is_empty()) {
+            let _ = instance.forget_if_nothing_came();
+        }
         drop(lock);
         // It holds whatever else the job left, and stays then.
         let _ = instance.remove_empty();
@@ -201,6 +202,7 @@ impl Run<'_> {
             self.clear_work()?;
             // Its user may have mended by hand what the checks found.
             self.record.untouched = false;
+            self.record.guest.clone_from(&self.creation.config.guest);
             self.enter(Phase::Made)?;
         } else {
             // Sooner than after a long build.
@@ -242,10 +244,7 @@ impl Run<'_> {
         if !home.runs() {
             return home.end();
         }
-        let mut machine = host.machine(&home);
-        machine::shut_down(machine.as_mut(), host.patience(machine::POWER_OFF), &host.cancel)
-            .map(drop)
-            .context("stopping the machine as it was")?;
+        operate::power_off(host, &home, &host.cancel).context("stopping the machine as it was")?;
         self.has_stopped = true;
         Ok(())
     }
@@ -291,6 +290,7 @@ impl Run<'_> {
             layer,
             identity: &materials.parts.identity,
         };
+        self.record.guest.clone_from(&self.creation.config.guest);
         placing.place(&mut self.record)
     }
 

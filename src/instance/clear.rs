@@ -63,7 +63,8 @@ impl Instance {
             let is_first = record.phase == Phase::Building(Stage::Media);
             is_first && record.layer.is_none() && record.work_layer.is_none()
         };
-        if self.record()?.is_some_and(is_nothing) && self.failures()?.is_empty() {
+        // A restore that was given up leaves a disk, and other snapshots.
+        if self.record()?.is_some_and(is_nothing) && self.failures()?.is_empty() && !self.disk().exists() {
             self.destroy()?;
         }
         Ok(())
