@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 use super::connect::{Attempt, ConnectError};
 use super::{Exec, Target};
@@ -32,6 +32,9 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// How long after a broken connection its machine may be seen to end.
 const AFTERMATH: Duration = Duration::from_secs(2);
+
+/// What a short command may answer, in bytes: the guest decides how much it says.
+const ANSWER: usize = 64 << 20;
 
 /// A user's session with the guest. One command runs at a time.
 pub struct Session {
@@ -137,10 +140,17 @@ impl Session {
     /// The standard output of a short command, which gets no input and may take `limit`.
     ///
     /// # Errors
-    /// When it ends with another exit code than 0 (with its standard error) or takes too long.
+    /// When it ends with another exit code than 0 (with its standard error), takes too long, or says more than any does.
     pub fn read(&mut self, job: &Exec<'_>) -> Result<String> {
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let mut left = ANSWER;
         let status = self.exec_bytes(job, None, &mut |stream, bytes| {
+            left = left.checked_sub(bytes.len()).with_context(|| {
+                Fault::new(
+                    Cause::Guest,
+                    format!("{job} in the guest said more than {ANSWER} bytes"),
+                )
+            })?;
             match stream {
                 Stream::Stdout => stdout.extend_from_slice(bytes),
                 Stream::Stderr => stderr.extend_from_slice(bytes),

@@ -322,6 +322,13 @@ fn a_short_command_is_read() {
 }
 
 #[test]
+fn a_short_command_that_says_too_much_is_not_heard_out() {
+    let sshd = Sshd::start();
+    let error = sshd.session().read(&job("yes")).unwrap_err();
+    assert!(format!("{error:#}").contains("said more than"), "{error:#}");
+}
+
+#[test]
 fn another_host_key_is_never_accepted() {
     let (sshd, other) = (Sshd::start(), Sshd::start());
     drop(sshd.session());

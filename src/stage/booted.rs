@@ -1,7 +1,7 @@
 //! What the stages that work in a booted guest share: start it from its disk, log in, run scripts, power it off.
 
 use std::io::Read;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use fs_err as fs;
@@ -164,6 +164,10 @@ fn power_off(machine: &mut dyn Machine, limit: Duration, cancel: &Cancel) -> Res
     }
 }
 
+/// A guest that says something all the time may boot over and over, or have no SSH: it is given up after so many times what one may
+/// stand still.
+const PATIENCE: u32 = 10;
+
 /// Waits until the guest of a running machine answers on SSH.
 ///
 /// # Errors
@@ -174,7 +178,15 @@ pub fn log_in(host: &Host, machine: &mut dyn Machine, boot: &Boot, target: &Targ
         .cancel(&host.cancel)
         .progress(|| fs::metadata(&console).map_or(0, |data| data.len()));
     let mut watcher = machine.watcher();
+    let (begun, most) = (Instant::now(), host.stall_timeout() * PATIENCE);
     let session = Session::wait_for(target, wait, || match machine.state()? {
+        State::Running if begun.elapsed() >= most => bail!(Fault::new(
+            Cause::Timeout,
+            format!(
+                "the guest prints, but does not answer on SSH within {}",
+                humantime::format_duration(most)
+            )
+        )),
         State::Running => {
             lost_timer::look(&standstill::end_of(&console))?;
             machine::still_writes(&mut watcher)

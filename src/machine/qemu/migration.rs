@@ -8,6 +8,7 @@ use qapi::qmp::RunState;
 use serde_json::{Value, json};
 
 use super::qmp::{self, plain_command};
+use crate::cancel::Cancel;
 use crate::fault::{Cause, Fault};
 use crate::process::kill_point;
 use crate::wait::Wait;
@@ -77,15 +78,17 @@ pub fn save_as(run_dir: &Path, file: &Path, mapped: bool) -> Result<()> {
     qmp::order(run_dir, &Migrate(json!({"uri": uri(file)?})))?;
     kill_point::pass();
     let mut done = 0;
+    let cancel = Cancel::of_user();
     let waited = Wait::new("QEMU to write the memory", STALLED)
+        .cancel(&cancel)
         .progress(|| {
             done = written(file);
             done
         })
         .until(|| progress(run_dir));
     if waited.is_err() {
-        // It may have ended just now.
-        let _ = qmp::order(run_dir, &MigrateCancel(json!({})));
+        // It may have ended just now. The guest can go on only once nothing of it is under way.
+        let _ = settle(run_dir);
     }
     waited.context("writing the machine's memory")
 }
@@ -98,14 +101,16 @@ pub fn save_as(run_dir: &Path, file: &Path, mapped: bool) -> Result<()> {
 pub fn load(run_dir: &Path, file: &Path, mapped: bool, mut alive: impl FnMut() -> Result<()>) -> Result<()> {
     set_mapped(run_dir, mapped)?;
     qmp::order(run_dir, &MigrateIncoming(json!({"uri": uri(file)?})))?;
-    Wait::new("QEMU to read the memory", STALLED).until(|| {
-        alive()?;
-        // It answers nobody while it reads, and not at all once it has failed.
-        let Ok(state) = qmp::run_state(run_dir) else {
-            return Ok(None);
-        };
-        Ok((state != RunState::inmigrate).then_some(()))
-    })
+    Wait::new("QEMU to read the memory", STALLED)
+        .cancel(&Cancel::of_user())
+        .until(|| {
+            alive()?;
+            // It answers nobody while it reads, and not at all once it has failed.
+            let Ok(state) = qmp::run_state(run_dir) else {
+                return Ok(None);
+            };
+            Ok((state != RunState::inmigrate).then_some(()))
+        })
 }
 
 /// Whether the machine in `run_dir` was paused to write its memory and nobody let it go on.
