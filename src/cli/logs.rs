@@ -74,7 +74,11 @@ impl Args {
         for log in self.files(instance) {
             // A stage's log moves when the stage is done; one that is shorter than before is another.
             let from = shown.upto.get(&log.key()).copied().unwrap_or(0);
-            let bytes = fs::read(&log.file)?;
+            let bytes = match fs::read(&log.file) {
+                // Its stage has just ended: the next look finds it where it is kept.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                read => read?,
+            };
             let from = if from > bytes.len() { 0 } else { from };
             let end = if self.follow && (app.reporter.is_json() || report::is_tamed()) {
                 whole_lines(&bytes)

@@ -45,6 +45,15 @@ fn fetch_in(creation: &Creation<'_>, keeper: &Keeper, store: Store, instance: In
     let Creation {
         config, paths, host, ..
     } = creation;
+    let before = instance.record()?;
+    if before.is_some_and(|before| before.layer.is_some() || before.imported) {
+        let message = format!("there is a machine {MACHINE}, in whose place packages are fetched");
+        return Err(Fault::new(Cause::Usage, message)
+            .hint(format!(
+                "`provision destroy --name {MACHINE}`, if it is no longer needed"
+            ))
+            .into());
+    }
     // What an interrupted fetch left is nobody's, whoever's login it was for.
     instance.clear_work()?;
     let parts = Parts::gather(config, paths, None)?;

@@ -77,7 +77,8 @@ pub fn run(host: &Host, session: &mut Session, machine: &Machine<'_>) -> Result<
 /// users run `make` again. Docker answers once it has started those that have one.
 fn start_what_stayed_down(host: &Host, session: &mut Session) -> Result<()> {
     let job = |command: String| Exec::new(command).limit(host.patience(ASK)).cancel(&host.cancel);
-    let filters = "--filter label=com.docker.compose.project --filter status=exited";
+    // What `compose run` did once is done.
+    let filters = "--filter label=com.docker.compose.oneoff=False --filter status=exited";
     let down = session.read(&job(format!("docker ps --all {filters} --format '{{{{.Names}}}}'")))?;
     let down: Vec<&str> = down.split_whitespace().collect();
     if down.is_empty() {
