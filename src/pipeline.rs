@@ -38,7 +38,7 @@ use crate::paths::Paths;
 use crate::pins::Lock;
 use crate::plan::making::Makings;
 use crate::plan::{Plan, Planned};
-use crate::project::makefile;
+use crate::project::{self, makefile};
 use crate::stage::Host;
 use crate::timing::Recorder;
 
@@ -112,6 +112,9 @@ fn create_locked(creation: &Creation<'_>, instance: Instance) -> Result<()> {
     let parts = Parts::gather(config, paths, creation.lock.as_ref())?;
     if let Some(lack) = makefile::lacks(&config.project) {
         host.events.warn(lack);
+    }
+    for file in project::from_elsewhere(&config.project) {
+        host.events.note(format!("{} goes into the guest, too", file.display()));
     }
     creation.require_kept(&parts, &store, &creation.makings(&store, &record))?;
     require_ports(creation, &instance, &record)?;

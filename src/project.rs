@@ -8,7 +8,7 @@ mod collect;
 pub mod makefile;
 pub mod own;
 
-pub use collect::sends;
+pub use collect::{from_elsewhere, sends};
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

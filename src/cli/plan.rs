@@ -11,7 +11,7 @@ use crate::key::Inputs;
 use crate::pipeline::{self, Foreseen, Parts};
 use crate::plan::Standing;
 use crate::plan::making::Makings;
-use crate::project::makefile;
+use crate::project::{self, makefile};
 use crate::report::{self, Output, Paint};
 use crate::stage::led::not_kept;
 
@@ -93,6 +93,9 @@ impl Args {
         let config = app.config(&self.settings)?;
         if let Some(lack) = makefile::lacks(&config.project) {
             app.events.warn(lack);
+        }
+        for file in project::from_elsewhere(&config.project) {
+            app.events.note(format!("{} goes into the guest, too", file.display()));
         }
         let store = Store::at(&app.paths.cache);
         let machine = Instance::new(&app.paths, &config.name).record()?;

@@ -55,6 +55,24 @@ impl Tree {
     }
 }
 
+/// What lies elsewhere than in the project's folder and goes into the guest with it, by `env`, `secrets` or a link in the latter: a
+/// configuration that somebody else wrote may name files of this host's user.
+pub fn from_elsewhere(project: &Project) -> Vec<PathBuf> {
+    let Ok(dir) = fs::canonicalize(&project.dir) else {
+        return Vec::new();
+    };
+    let secrets = project.secrets.iter().flat_map(|secrets| {
+        let found = WalkBuilder::new(secrets)
+            .standard_filters(false)
+            .follow_links(true)
+            .build();
+        found.filter_map(|found| Some(found.ok()?.into_path()))
+    });
+    let files = project.env.iter().cloned().chain(secrets).filter(|path| path.is_file());
+    let real = files.filter_map(|path| fs::canonicalize(path).ok());
+    real.filter(|path| !path.starts_with(&dir)).collect()
+}
+
 /// Whether the file or folder `path` is a part of the project in `dir`.
 pub fn sends(dir: &Path, path: &Path) -> bool {
     let real = |path: &Path| fs::canonicalize(path).ok();

@@ -207,6 +207,25 @@ fn a_wrong_ignore_file_is_an_error() {
 }
 
 #[test]
+fn what_comes_from_elsewhere_is_known() {
+    let (folder, elsewhere) = (Folder::new(), Folder::new());
+    let key = elsewhere.write("id_ed25519", "a key");
+    let own = folder.write("mine/password", "x");
+    symlink(&key, own.with_file_name("link")).unwrap();
+    let project = Project {
+        env: Some(elsewhere.write("site.env", "A=1\n")),
+        secrets: Some(folder.path().join("mine")),
+        ..folder.project()
+    };
+    let mut found = from_elsewhere(&project);
+    found.sort();
+    let mut expected = [key, elsewhere.path().join("site.env")].map(|path| fs::canonicalize(path).unwrap());
+    expected.sort();
+    assert_eq!(found, expected);
+    assert_eq!(from_elsewhere(&folder.project()), Vec::<PathBuf>::new());
+}
+
+#[test]
 fn env_and_secrets_take_the_place_of_what_is_there() {
     let folder = Folder::new();
     folder.write("srcs/.env", "OLD=1\n");
