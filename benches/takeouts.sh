@@ -21,8 +21,10 @@ finish() {
 trap finish EXIT
 trap 'exit 1' HUP INT TERM
 
-names=(components hardware hooks queue target-depmod dpkg-runs depmod initramfs flushes force-unsafe-io translations screen
-    ramfb grub-wait processor cache threads documentation nothing)
+names=(components hardware queue target-depmod dpkg-runs initramfs translations small ramfb grub-wait processor threads
+    documentation nothing)
+# None of these costs anything by itself that shows: put back together, unless one is named.
+small=(flushes force-unsafe-io hooks screen cache depmod)
 # Puts one back in the copy.
 put_back() {
     local installer=provision/debian/installer
@@ -75,11 +77,12 @@ put_back() {
         # QEMU's own size for translated code, and one thread for all of a guest's processors.
         cache) sed -i 's/,tb-size=1024//' src/machine/accelerator.rs ;;
         threads) sed -i 's/thread=multi/thread=single/' src/machine/accelerator.rs ;;
+        small) for part in "${small[@]}"; do put_back "$part"; done ;;
         # Again as it is: what the difference shows is the noise.
         nothing) echo >> README.md ;;
         *)
             echo "error: no such thing was taken out: $1" >&2
-            echo "hint: they are ${names[*]}" >&2
+            echo "hint: they are ${names[*]} ${small[*]}" >&2
             exit 2
             ;;
     esac
@@ -110,6 +113,8 @@ install() {
     # An installer that asks a question waits for ever.
     (cd "$work/$1/project" && exec "$program" --json create --timeout 30m) > "$events" &
     pid=$!
+    # This is a shell of its own, by which it is called.
+    trap 'kill -INT "$pid" 2> /dev/null; wait "$pid"; exit 1' HUP INT TERM
     # The step after `booting`.
     until [[ $(grep -c '"event":"step","stage":"docker"' "$events") -ge 2 ]]; do
         kill -0 "$pid" 2> /dev/null || { echo "$1: $(tail -n 1 "$events")" >&2; return 1; }
