@@ -114,9 +114,9 @@ fn a_guest_whose_qemu_has_ended_itself_boots_once_more_and_no_third_time() {
     let mut before = None;
     for _ in 0..2 {
         let pid = || {
-            fs::read_to_string(run.join("machine.pid"))
-                .ok()
-                .filter(|pid| Some(pid) != before.as_ref())
+            // It is empty for a moment.
+            let text = fs::read_to_string(run.join("machine.pid")).ok()?;
+            text.trim().parse::<u32>().ok().filter(|pid| Some(*pid) != before)
         };
         let runs = || pid().is_some() && run.join("qmp.sock").exists();
         eventually("QEMU runs", || runs() || has_ended());
@@ -126,7 +126,7 @@ fn a_guest_whose_qemu_has_ended_itself_boots_once_more_and_no_third_time() {
             .open(run.join("machine.log"))
             .unwrap();
         log.write_all(WORDS.as_bytes()).unwrap();
-        let killed = Command::new("kill").args(["-ABRT", pid.trim()]).status();
+        let killed = Command::new("kill").args(["-ABRT", &pid.to_string()]).status();
         assert!(killed.unwrap().success());
         before = Some(pid);
     }
