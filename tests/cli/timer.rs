@@ -126,6 +126,8 @@ fn a_guest_whose_qemu_has_ended_itself_boots_once_more_and_no_third_time() {
             .open(run.join("machine.log"))
             .unwrap();
         log.write_all(WORDS.as_bytes()).unwrap();
+        // A new one tells that the next QEMU runs, and has its log.
+        let _ = fs::remove_file(run.join("qmp.sock"));
         let killed = Command::new("kill").args(["-ABRT", &pid.to_string()]).status();
         assert!(killed.unwrap().success());
         before = Some(pid);
