@@ -155,17 +155,10 @@ mod tests {
     fn a_lock_that_is_let_go_is_free_while_others_start_programs() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("lock");
-        let over = std::sync::atomic::AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                while !over.load(std::sync::atomic::Ordering::Relaxed) {
-                    std::process::Command::new("true").status().unwrap();
-                }
-            });
-            let free = (0..2000).filter(|_| Lock::try_take(&file).unwrap().is_some()).count();
-            over.store(true, std::sync::atomic::Ordering::Relaxed);
-            assert_eq!(free, 2000);
+        let free = crate::process::testing::while_others_start_programs(|| {
+            (0..2000).filter(|_| Lock::try_take(&file).unwrap().is_some()).count()
         });
+        assert_eq!(free, 2000);
     }
 
     #[test]

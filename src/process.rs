@@ -216,7 +216,6 @@ pub fn kill(pid: u32) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use std::net::{Ipv4Addr, TcpStream};
-    use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
 
@@ -224,18 +223,10 @@ mod tests {
 
     #[test]
     fn nobody_listens_on_a_free_port_while_others_start_programs() {
-        let over = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                while !over.load(Ordering::Relaxed) {
-                    std::process::Command::new("true").status().unwrap();
-                }
-            });
-            let is_taken = |port| TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok();
-            let taken = (0..2000).filter(|_| is_taken(testing::free_port())).count();
-            over.store(true, Ordering::Relaxed);
-            assert_eq!(taken, 0);
-        });
+        let is_taken = |port| TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok();
+        let taken =
+            testing::while_others_start_programs(|| (0..2000).filter(|_| is_taken(testing::free_port())).count());
+        assert_eq!(taken, 0);
     }
 
     #[test]

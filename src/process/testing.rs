@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Writes a program that can be run at once, by a process of its own: while a thread of ours writes to a file another may
@@ -18,6 +19,23 @@ pub fn write_program(path: &Path, text: &str) {
         .unwrap();
     write.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
     assert!(write.wait().unwrap().success());
+}
+
+/// Does `job` while another thread starts one program after the other.
+#[allow(dead_code, reason = "not all who share this file need it")]
+pub fn while_others_start_programs<T>(job: impl FnOnce() -> T) -> T {
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                Command::new("true").status().unwrap();
+            }
+        });
+        // Also where the job fails: the thread is waited for.
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(job));
+        over.store(true, Ordering::Relaxed);
+        done.unwrap_or_else(|failure| std::panic::resume_unwind(failure))
+    })
 }
 
 /// A port on 127.0.0.1 on which nobody listens. A process that another thread of ours starts has our listener too until it
