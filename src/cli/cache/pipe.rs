@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -25,7 +25,8 @@ const ROOM: usize = 4096;
 /// What is read from or written to.
 pub struct Piped<'a> {
     file: File,
-    is_pipe: bool,
+    /// Whether it is on a disk, where nobody has to be waited for.
+    is_plain: bool,
     cancel: &'a Cancel,
 }
 
@@ -48,9 +49,8 @@ impl<'a> Piped<'a> {
     }
 
     fn of(file: File, cancel: &'a Cancel) -> io::Result<Self> {
-        let kind = file.metadata()?.file_type();
         Ok(Self {
-            is_pipe: kind.is_fifo() || kind.is_socket(),
+            is_plain: file.metadata()?.is_file(),
             file,
             cancel,
         })
@@ -62,9 +62,9 @@ impl<'a> Piped<'a> {
             if self.cancel.is_raised() {
                 return Err(io::Error::other("nobody waits for it any more"));
             }
-            match poll(&mut [PollFd::new(&self.file, moves)], Some(&LOOK)) {
-                Ok(0) | Err(Errno::INTR) => continue,
-                Ok(_) => {}
+            match self.moves(moves) {
+                Ok(true) => {}
+                Ok(false) | Err(Errno::INTR) => continue,
                 Err(error) => return Err(error.into()),
             }
             match work() {
@@ -72,6 +72,10 @@ impl<'a> Piped<'a> {
                 done => return Ok(done?),
             }
         }
+    }
+
+    fn moves(&self, moves: PollFlags) -> rustix::io::Result<bool> {
+        Ok(self.is_plain || poll(&mut [PollFd::new(&self.file, moves)], Some(&LOOK))? > 0)
     }
 }
 
@@ -83,10 +87,10 @@ impl Read for Piped<'_> {
 
 impl Write for Piped<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = if self.is_pipe {
-            bytes.len().min(ROOM)
-        } else {
+        let count = if self.is_plain {
             bytes.len()
+        } else {
+            bytes.len().min(ROOM)
         };
         self.when(PollFlags::OUT, || rustix::io::write(&self.file, &bytes[..count]))
     }
