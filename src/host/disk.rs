@@ -7,13 +7,18 @@ use bytesize::ByteSize;
 
 use crate::fault::{Cause, Fault};
 
+/// `path`, or the nearest folder above it that is there.
+pub fn existing(path: &Path) -> &Path {
+    path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."))
+}
+
 /// How many bytes this user may still write where `path` is or will be: what is asked about may not exist yet, so the
 /// nearest folder above it that does counts.
 ///
 /// # Errors
 /// When the file system does not say.
 pub fn free_space(path: &Path) -> Result<u64> {
-    let existing = path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
+    let existing = existing(path);
     let stat = rustix::fs::statvfs(existing)
         .with_context(|| format!("asking for the free space in {}", existing.display()))?;
     // `f_bavail` leaves out what is reserved for root (statvfs(3)).

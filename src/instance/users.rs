@@ -11,6 +11,7 @@ use fs_err as fs;
 use sha2::{Digest as _, Sha256};
 
 use crate::fault::{Cause, Fault};
+use crate::host::disk;
 
 /// The folder in the cache with a file for each folder of machines, which holds its path.
 const USERS: &str = "users";
@@ -44,8 +45,7 @@ pub fn register(cache: &Path, machines: &Path) -> Result<()> {
 
 /// The file system on which `path` is or will be.
 fn device(path: &Path) -> Result<u64> {
-    let existing = path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
-    Ok(fs::metadata(existing)?.dev())
+    Ok(fs::metadata(disk::existing(path))?.dev())
 }
 
 /// The folders of machines that use a cache.
