@@ -144,10 +144,11 @@ pub enum Command {
     Fetch(fetch::Args),
     /// Make the machine clean again, from checkpoints
     ///
-    /// Takes it back to the memory that `create` kept, else replaces its disk by an empty one on its last checkpoint, starts and
-    /// checks it: what was written in the machine since goes. With --from a stage and those after it run anew, even if they are cached; the new checkpoints are this
-    /// machine's own, and other machines keep theirs. A failure or an interruption before its disk is replaced leaves
-    /// the machine as it was; the checks come after that. A machine that is not there yet is made, for another login (--login, --name) too.
+    /// Takes it back to the memory that `create` kept, else replaces its disk by an empty one on its last checkpoint, starts
+    /// and checks it: what was written in the machine since goes. With --from a stage and those after it run anew, even if
+    /// they are cached; the new checkpoints are this machine's own, and other machines keep theirs. A failure or an
+    /// interruption before its disk is replaced leaves the machine as it was; the checks come after that. A machine that is
+    /// not there yet is made, for another login (--login, --name) too.
     Rebuild(rebuild::Args),
     /// Pin what a machine was made from in provision.lock: the ISO, the packages, the images
     ///

@@ -97,7 +97,7 @@ impl Store {
         if self.is_rubbish(&dir, key) {
             self.discard(&dir)?;
         } else if dir.exists() {
-            self.move_to_damaged(&dir, &format!("{}-{}", key.short(), "unread"))?;
+            self.move_to_damaged(&dir, &format!("{}-unread", key.short()))?;
         }
         self.changes.rename(new, &dir)?;
         self.settle()
