@@ -20,6 +20,7 @@ mod e2e {
     mod export;
     mod facts;
     mod faults;
+    mod guest;
     mod images;
     mod layout;
     mod machine;
@@ -50,7 +51,9 @@ mod e2e {
         world.step("SIGINT in media and SIGKILL in account leave what was there");
         machine::is_interrupted_at_any_stage(&world);
         world.step("the services run in the guest");
-        machine::runs_the_services(&world);
+        guest::runs_the_services(&world);
+        world.step("manual pages and other languages are there for the asking");
+        guest::has_pages_and_languages(&world);
         world.step("the small commands answer");
         machine::answers_questions(&world);
         world.step("reset takes it back to how create left it, in seconds");

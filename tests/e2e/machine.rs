@@ -144,23 +144,6 @@ pub fn page(world: &World, name: &str, options: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-pub fn runs_the_services(world: &World) {
-    let running = world.guest("docker ps --format '{{.Names}} {{.Status}}'");
-    for service in ["nginx", "wordpress", "mariadb"] {
-        let line = running.lines().find(|line| line.contains(service));
-        assert!(line.is_some_and(|line| line.contains(" Up ")), "{service}: {running}");
-    }
-    world.guest("set -e; docker compose version; docker-compose version; docker buildx version; git --version");
-    let told = world.guest(&format!(
-        "id -un; echo $HOME; stat -c %U ~/data; sudo -n id -u; getent hosts {LOGIN}.42.fr | cut -d' ' -f1; \
-         sudo sshd -T | grep -i permitrootlogin"
-    ));
-    assert_eq!(
-        told,
-        format!("{LOGIN}\n/home/{LOGIN}\n{LOGIN}\n0\n127.0.0.1\npermitrootlogin no\n")
-    );
-}
-
 pub fn is_not_made_twice(world: &World) {
     let again = world.run(&["create"]).end().succeeded();
     assert_eq!(again.cached(), BUILT);
