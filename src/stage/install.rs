@@ -95,7 +95,7 @@ pub fn run(host: &Host, work: &Work, iso: &Path, recipe: &InstallRecipe, install
         run_dir: work.dir.clone(),
     };
     let mut machine = host.machine(&Home::of_stage(&work.dir));
-    host.events.step(Stage::Install, "starting the installer");
+    host.events.step(Stage::Install, "booting the installer");
     machine.start(&boot)?;
     let mut watched = watch(host, machine.as_mut(), &boot, recipe);
     if let Err(error) = &watched

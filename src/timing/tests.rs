@@ -66,7 +66,7 @@ fn events() -> Vec<(f64, Event)> {
         ),
         (3.0, started(Stage::Install)),
         (3.0, step(Stage::Install, "reading the installer from the ISO")),
-        (20.0, step(Stage::Install, "starting the installer")),
+        (20.0, step(Stage::Install, "booting the installer")),
         (20.5, percent(0)),
         (40.0, part("medium")),
         (41.0, step(Stage::Install, "finding the medium")),

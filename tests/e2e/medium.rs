@@ -159,7 +159,7 @@ pub fn starts_by_uefi(world: &World) {
 fn medium(world: &World) -> PathBuf {
     let args = ["create", "--name", "uefi", "--installer", "medium", "--disk", "21G"];
     let mut run = world.run(&args);
-    let starts = |event: &Value| event["event"] == "step" && event["text"] == "starting the installer";
+    let starts = |event: &Value| event["event"] == "step" && event["text"] == "booting the installer";
     assert!(run.until(starts), "the medium was not made");
     let work = world.machine_dir("uefi").join("work/install");
     // Nothing but the medium tells the machine what to boot.
