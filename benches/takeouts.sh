@@ -39,8 +39,10 @@ put_back() {
         flushes) sed -i 's/Durability::Scratch => "cache.direct=off,cache.no-flush=on"/Durability::Scratch => "cache.direct=off,cache.no-flush=off"/' src/machine/qemu/arguments.rs ;;
         # dpkg asks for each file to be on the disk.
         force-unsafe-io) sed -i '/echo force-unsafe-io/d' $installer/bootstrap.sh ;;
-        # The kernel, and then each package, in a run of apt and dpkg of its own, as the installer does it.
+        # The kernel, and then each package, in a run of apt and dpkg of its own, as the installer does it. That makes an
+        # initramfs right after the kernel, so the index of its modules cannot be made meanwhile: `target-depmod` is in it.
         dpkg-runs)
+            put_back target-depmod
             sed -i -e 's/^d-i base-installer.includes/d-i pkgsel\/include/' -e '/^d-i base-installer.kernel/d' provision/debian/preseed.cfg.j2
             # shellcheck disable=SC2016 # the installer expands it
             sed -i 's/^say "locale and name"/for package in $(debconf-get pkgsel\/include); do\n    in_chroot env -u DEBIAN_HAS_FRONTEND -u DEBCONF_REDIR INITRD=No apt-get -q -y --no-install-recommends install "$package" > \/dev\/null\ndone\n&/' $installer/late.sh
