@@ -3,6 +3,7 @@
 pub mod config;
 mod connect;
 mod exec;
+mod knocking;
 mod lines;
 mod session;
 #[cfg(test)]

@@ -85,6 +85,7 @@ pub(super) struct Attempt<'a> {
     ssh: ssh2::Session,
     socket: Arc<TcpStream>,
     phase: Phase,
+    begun: Instant,
     deadline: Instant,
 }
 
@@ -95,6 +96,7 @@ impl<'a> Attempt<'a> {
             port: target.port,
             reason,
         };
+        let begun = Instant::now();
         let address = SocketAddr::from((HOST, target.port));
         let socket = TcpStream::connect_timeout(&address, limit).map_err(|error| not_yet(error.to_string()))?;
         let socket = Arc::new(socket);
@@ -109,8 +111,19 @@ impl<'a> Attempt<'a> {
             ssh,
             socket,
             phase: Phase::Handshake,
-            deadline: Instant::now() + limit,
+            begun,
+            deadline: begun + limit,
         })
+    }
+
+    /// Whether a server has said who it is.
+    pub(super) fn has_heard(&self) -> bool {
+        self.ssh.banner_bytes().is_some()
+    }
+
+    /// From its beginning on it may take `limit` in all.
+    pub(super) fn may_take(&mut self, limit: Duration) {
+        self.deadline = self.begun + limit;
     }
 
     /// Goes on for at most about `slice`; a session once the user is in.

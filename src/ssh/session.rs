@@ -8,21 +8,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 use super::connect::{Attempt, ConnectError};
+use super::knocking::Knocking;
 use super::{Exec, Target};
 use crate::cancel::Cancel;
 use crate::event::Stream;
 use crate::fault::{Cause, Fault};
 use crate::machine::Watcher;
 use crate::wait::Wait;
-
-/// How long a guest may take at first to let the user in; doubled with every attempt that finds it silent.
-const FIRST_PATIENCE: Duration = Duration::from_secs(5);
-
-/// The longest of these patiences: an emulated guest under load needs more than ten seconds for a key exchange.
-const LAST_PATIENCE: Duration = Duration::from_secs(40);
-
-/// How long a guest may refuse the user while it boots.
-const REFUSED: Duration = Duration::from_secs(90);
 
 /// How long a look at a connection attempt may take before other things are looked at.
 const SLICE: Duration = Duration::from_millis(200);
@@ -187,61 +179,5 @@ impl Drop for Session {
             // A farewell; the server closes a lost connection too.
             let _ = self.ssh.disconnect(None, "done", None);
         }
-    }
-}
-
-/// Attempts to log in, one after another.
-struct Knocking<'a> {
-    target: &'a Target,
-    attempt: Option<Attempt<'a>>,
-    begun: Instant,
-    patience: Duration,
-    refused: Option<Instant>,
-    last: Option<ConnectError>,
-}
-
-impl<'a> Knocking<'a> {
-    fn new(target: &'a Target) -> Self {
-        Self {
-            target,
-            attempt: None,
-            begun: Instant::now(),
-            patience: FIRST_PATIENCE,
-            refused: None,
-            last: None,
-        }
-    }
-
-    /// Takes the next small step; an error is one that time does not heal.
-    fn knock(&mut self) -> Result<Option<Session>, ConnectError> {
-        let step = if let Some(attempt) = self.attempt.take() {
-            Ok(attempt)
-        } else {
-            self.begun = Instant::now();
-            Attempt::begin(self.target, self.patience)
-        };
-        let result = step.and_then(|mut attempt| {
-            let session = attempt.advance(SLICE)?;
-            self.attempt = Some(attempt);
-            Ok(session)
-        });
-        let Err(error) = result else {
-            return result;
-        };
-        match &error {
-            ConnectError::NotYet { .. } => {
-                if self.begun.elapsed() >= self.patience {
-                    self.patience = (self.patience * 2).min(LAST_PATIENCE);
-                }
-            }
-            ConnectError::Refused { .. } => {
-                if self.refused.get_or_insert(self.begun).elapsed() > REFUSED {
-                    return Err(error);
-                }
-            }
-            ConnectError::HostKey { .. } | ConnectError::Pin(_) => return Err(error),
-        }
-        self.last = Some(error);
-        Ok(None)
     }
 }

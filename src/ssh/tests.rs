@@ -377,32 +377,80 @@ fn a_port_that_is_closed_or_silent_is_not_there_yet() {
     }
 }
 
-#[test]
-fn a_server_that_is_late_is_found() {
-    let sshd = Sshd::start();
+/// A port that hands each connection on to `sshd`, as `gate` says, and its target.
+fn through(sshd: &Sshd, gate: impl Fn(usize) -> Gate + Send + 'static) -> Target {
     let listener = TcpListener::bind((HOST, 0)).unwrap();
     let target = Target {
         port: listener.local_addr().unwrap().port(),
         ..sshd.target()
     };
     let server = std::net::SocketAddr::from((HOST, sshd.target().port));
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            // Resets the first two, leads the third to the server.
-            for _ in 0..2 {
-                drop(listener.accept().unwrap());
+    std::thread::spawn(move || {
+        let mut silent = Vec::new();
+        for (number, from) in listener.incoming().enumerate() {
+            let from = from.unwrap();
+            match gate(number) {
+                Gate::Shut => drop(from),
+                Gate::Silent => silent.push(from),
+                Gate::Open(after) => {
+                    std::thread::spawn(move || {
+                        std::thread::sleep(after);
+                        let to = std::net::TcpStream::connect(server).unwrap();
+                        let (mut reader, mut writer) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+                        std::thread::spawn(move || std::io::copy(&mut reader, &mut writer));
+                        std::io::copy(&mut &to, &mut &from)
+                    });
+                }
             }
-            let (from, _) = listener.accept().unwrap();
-            let to = std::net::TcpStream::connect(server).unwrap();
-            let (mut from_reader, mut to_writer) = (from.try_clone().unwrap(), to.try_clone().unwrap());
-            scope.spawn(move || std::io::copy(&mut from_reader, &mut to_writer));
-            scope.spawn(move || std::io::copy(&mut &to, &mut &from));
-        });
-        drop(sshd.session());
-        let wait = Wait::new("the guest", LIMIT);
-        let mut session = Session::wait_for(&target, wait, || Ok(())).unwrap();
-        assert_eq!(run(&mut session, "exit 6").0, 6);
+        }
     });
+    target
+}
+
+/// What becomes of a connection.
+enum Gate {
+    /// It is reset.
+    Shut,
+    /// Nobody answers.
+    Silent,
+    /// The server is at its other end after a while.
+    Open(Duration),
+}
+
+#[test]
+fn a_server_that_is_late_is_found() {
+    let sshd = Sshd::start();
+    drop(sshd.session());
+    let target = through(&sshd, |number| match number {
+        0 | 1 => Gate::Shut,
+        _ => Gate::Open(Duration::ZERO),
+    });
+    let mut session = Session::wait_for(&target, Wait::new("the guest", LIMIT), || Ok(())).unwrap();
+    assert_eq!(run(&mut session, "exit 6").0, 6);
+}
+
+#[test]
+fn who_knocked_before_the_guest_had_a_network_does_not_hold_up_who_comes_later() {
+    let sshd = Sshd::start();
+    drop(sshd.session());
+    let target = through(&sshd, |number| match number {
+        0..3 => Gate::Silent,
+        _ => Gate::Open(Duration::ZERO),
+    });
+    let start = Instant::now();
+    let mut session = Session::wait_for(&target, Wait::new("the guest", LIMIT), || Ok(())).unwrap();
+    assert_eq!(run(&mut session, "exit 6").0, 6);
+    // One after another they would take 5, 10 and 20 seconds.
+    assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_guest_that_takes_long_to_answer_each_is_heard_out() {
+    let sshd = Sshd::start();
+    drop(sshd.session());
+    let target = through(&sshd, |_| Gate::Open(Duration::from_secs(4)));
+    let mut session = Session::wait_for(&target, Wait::new("the guest", LIMIT), || Ok(())).unwrap();
+    assert_eq!(run(&mut session, "exit 6").0, 6);
 }
 
 #[test]
