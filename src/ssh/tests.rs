@@ -1,7 +1,7 @@
 //! Tests of [`Session`] against OpenSSH's server.
 
 use std::io::{ErrorKind, Read};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -384,7 +384,7 @@ fn through(sshd: &Sshd, gate: impl Fn(usize) -> Gate + Send + 'static) -> Target
         port: listener.local_addr().unwrap().port(),
         ..sshd.target()
     };
-    let server = std::net::SocketAddr::from((HOST, sshd.target().port));
+    let server = SocketAddr::from((HOST, sshd.target().port));
     std::thread::spawn(move || {
         let mut silent = Vec::new();
         for (number, from) in listener.incoming().enumerate() {
@@ -392,19 +392,21 @@ fn through(sshd: &Sshd, gate: impl Fn(usize) -> Gate + Send + 'static) -> Target
             match gate(number) {
                 Gate::Shut => drop(from),
                 Gate::Silent => silent.push(from),
-                Gate::Open(after) => {
-                    std::thread::spawn(move || {
-                        std::thread::sleep(after);
-                        let to = std::net::TcpStream::connect(server).unwrap();
-                        let (mut reader, mut writer) = (from.try_clone().unwrap(), to.try_clone().unwrap());
-                        std::thread::spawn(move || std::io::copy(&mut reader, &mut writer));
-                        std::io::copy(&mut &to, &mut &from)
-                    });
-                }
+                Gate::Open(after) => drop(std::thread::spawn(move || hand_on(&from, server, after))),
             }
         }
     });
     target
+}
+
+/// Copies both ways between a connection and `server` after a while, unless the test is over by then.
+fn hand_on(from: &TcpStream, server: SocketAddr, after: Duration) {
+    std::thread::sleep(after);
+    let Ok(to) = TcpStream::connect(server) else { return };
+    std::thread::scope(|scope| {
+        scope.spawn(|| std::io::copy(&mut &*from, &mut &to));
+        scope.spawn(|| std::io::copy(&mut &to, &mut &*from));
+    });
 }
 
 /// What becomes of a connection.
